@@ -153,8 +153,8 @@ func (d *Decoder) decompress(dst, frame []byte, size int) ([]byte, error) {
 }
 
 // frame opens a section: b must be exactly one frame of kind k, with a plain content of at most
-// limit bytes. What it returns aliases b, or is appended to tmp[:0].
-func (d *Decoder) frame(tmp, b []byte, k kind, limit int) ([]byte, error) {
+// limit bytes. What it returns aliases b, or tmp, whose memory it uses and grows.
+func (d *Decoder) frame(tmp *[]byte, b []byte, k kind, limit int) ([]byte, error) {
 	if len(b) < frameHeader+2 || binary.LittleEndian.Uint32(b) != frameMagic ||
 		uint64(binary.LittleEndian.Uint32(b[4:])) != uint64(len(b)-frameHeader) || kind(b[8]) != k {
 		return nil, fmt.Errorf("%w: no section %q", ErrCorrupt, k)
@@ -172,7 +172,9 @@ func (d *Decoder) frame(tmp, b []byte, k kind, limit int) ([]byte, error) {
 		if in.err != nil {
 			return nil, in.err
 		}
-		return d.decompress(tmp[:0], in.b, int(size))
+		var err error
+		*tmp, err = d.decompress((*tmp)[:0], in.b, int(size))
+		return *tmp, err
 	default:
 		return nil, fmt.Errorf("%w: section %q has encoding %d", ErrCorrupt, k, b[9])
 	}

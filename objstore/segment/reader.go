@@ -75,7 +75,7 @@ func (d *Decoder) Open(r io.ReaderAt, size int64) (*Segment, error) {
 		if crc32.Checksum(b, castagnoli) != s.crc {
 			return nil, fmt.Errorf("%w: section %q is damaged", ErrCorrupt, k)
 		}
-		return d.frame(nil, b, k, maxSection)
+		return d.frame(new([]byte), b, k, maxSection)
 	}
 	seg := &Segment{Generation: t.generation}
 	p, err := open(t.index, kindIndex)
@@ -128,12 +128,9 @@ func (d *Decoder) Text(b *Block, info BlockInfo, raw []byte) error {
 // IDs decodes the rest of a block of s whose text Text has decoded.
 func (d *Decoder) IDs(b *Block, s *Segment, info BlockInfo, raw []byte) error {
 	err := func() error {
-		columns, err := d.frame(d.columns, raw[info.TextSize:], kindIDs, maxIDs)
+		columns, err := d.frame(&d.columns, raw[info.TextSize:], kindIDs, maxIDs)
 		if err != nil {
 			return err
-		}
-		if len(raw) > 0 && (len(columns) == 0 || &columns[0] != &raw[min(len(raw)-1, info.TextSize+frameHeader+2)]) {
-			d.columns = columns // it was decompressed: keep the memory
 		}
 		if err := decodeIDs(b, columns, s.sessions); err != nil {
 			return err
@@ -162,7 +159,7 @@ func (d *Decoder) Block(b *Block, s *Segment, info BlockInfo, raw []byte) error 
 	return d.IDs(b, s, info, raw)
 }
 
-// Blocks reads the blocks of s one after another from r, as an Input of Merge. One block at a time is in memory.
+// Input reads the blocks of s one after another from r, as an Input of Merge. One block at a time is in memory.
 func (s *Segment) Input(d *Decoder, r io.ReaderAt) Input {
 	return &blocks{d: d, r: r, seg: s}
 }
