@@ -1,0 +1,12 @@
+package servers
+
+import (
+	"os/exec"
+	"syscall"
+)
+
+// dieWithParent has the kernel kill the server when the thread that starts it ends; the
+// caller has locked that thread for as long as the server is to run.
+func dieWithParent(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+}

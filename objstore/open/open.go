@@ -1,0 +1,309 @@
+package open
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"oklog/objstore"
+	"oklog/objstore/dir"
+	"oklog/objstore/s3"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Config is what Bucket may be told besides the URLs. The zero Config serves.
+type Config struct {
+	WriteQuorum int                   // how many buckets must take a write; 0 is all of them
+	Logger      *slog.Logger          // discards, if nil
+	Registerer  prometheus.Registerer // nil registers nothing
+
+	// NoCheck leaves out asking the buckets whether they are there.
+	NoCheck bool
+
+	// S3 has the limits of S3 buckets: what the URL says is ignored here.
+	S3 s3.Config
+	// Replicated has the limits of several buckets; names, logger and registerer are
+	// ignored here.
+	Replicated objstore.ReplicatedConfig
+}
+
+const (
+	example = "such as --bucket s3://play.example.com:9000/logs or --bucket file:///var/lib/oklog/bucket"
+	forms   = "--bucket takes s3://[KEY:SECRET@]HOST[:PORT]/BUCKET[/PREFIX][?region=R&tls=false], file:///PATH or mem://"
+)
+
+// opened is one bucket of its own kind.
+type opened interface {
+	objstore.Bucket
+	Check(context.Context) error
+	Close() error
+}
+
+// Bucket opens the buckets of urls as one. The function that it returns closes them:
+// it waits, as long as its context lasts, for the copies that are still being written.
+//
+// All the buckets are asked whether they are there; if fewer than the write quorum are, that is
+// an error that says what to do, and otherwise those that are not are logged as warnings.
+func Bucket(ctx context.Context, urls []string, cfg Config) (objstore.Bucket, func(context.Context) error, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if len(urls) == 0 {
+		return nil, nil, fmt.Errorf("open bucket: none is given: say where the segments are, %s", example)
+	}
+	quorum := cfg.WriteQuorum
+	if quorum == 0 {
+		quorum = len(urls)
+	}
+	if quorum < 1 || quorum > len(urls) {
+		return nil, nil, fmt.Errorf("open buckets: a write quorum of %d cannot be had from %d buckets: set --write-quorum to 1 up to %d, or give more --bucket",
+			cfg.WriteQuorum, len(urls), len(urls))
+	}
+	places := make([]place, len(urls))
+	seen := make(map[string]bool)
+	for i, u := range urls {
+		p, err := parse(u)
+		if err != nil {
+			return nil, nil, fmt.Errorf("open bucket %s: %w", Redact(u), err)
+		}
+		if seen[p.name] {
+			return nil, nil, fmt.Errorf("open bucket %s: it is given twice, and would hold one copy: remove one --bucket", p.name)
+		}
+		seen[p.name] = true
+		places[i] = p
+	}
+	return assemble(ctx, places, quorum, cfg)
+}
+
+func assemble(ctx context.Context, places []place, quorum int, cfg Config) (_ objstore.Bucket, _ func(context.Context) error, err error) {
+	var plain []opened
+	closeAll := func() error {
+		var errs []error
+		for _, b := range plain {
+			errs = append(errs, b.Close())
+		}
+		return errors.Join(errs...)
+	}
+	defer func() {
+		if err != nil {
+			_ = closeAll() // the error at hand is the one to tell
+		}
+	}()
+	var names []string
+	var buckets []objstore.Bucket
+	for _, p := range places {
+		b, err := p.open(cfg)
+		if err != nil {
+			return nil, nil, err
+		}
+		plain = append(plain, b)
+		measured, err := objstore.Instrument(b, p.name, cfg.Registerer)
+		if err != nil {
+			return nil, nil, err
+		}
+		buckets = append(buckets, measured)
+		names = append(names, p.name)
+	}
+	if !cfg.NoCheck {
+		if err := check(ctx, plain, quorum, cfg.Logger); err != nil {
+			return nil, nil, err
+		}
+	}
+	if len(buckets) == 1 {
+		return buckets[0], func(context.Context) error { return closeAll() }, nil
+	}
+	rc := cfg.Replicated
+	rc.Names, rc.Logger, rc.Registerer = names, cfg.Logger, cfg.Registerer
+	r, err := objstore.NewReplicated(buckets, quorum, rc)
+	if err != nil {
+		return nil, nil, err
+	}
+	return r, func(ctx context.Context) error { return errors.Join(r.Close(ctx), closeAll()) }, nil
+}
+
+// check asks all the buckets at once whether they are there.
+func check(ctx context.Context, buckets []opened, quorum int, logger *slog.Logger) error {
+	errs := make([]error, len(buckets))
+	var all sync.WaitGroup
+	for i, b := range buckets {
+		all.Go(func() { errs[i] = b.Check(ctx) })
+	}
+	all.Wait()
+	var failed []error
+	for _, err := range errs {
+		if err != nil {
+			failed = append(failed, err)
+		}
+	}
+	if len(buckets)-len(failed) < quorum {
+		if len(buckets) == 1 {
+			return failed[0]
+		}
+		return fmt.Errorf("%d of the %d buckets that must take a write can be used: %w", len(buckets)-len(failed), quorum, joined(failed))
+	}
+	for _, err := range failed {
+		logger.Warn("a bucket cannot be used at present; going on with the others", slog.Any("err", err))
+	}
+	return nil
+}
+
+// joined is errors.Join on one line.
+func joined(errs []error) error {
+	if len(errs) == 1 {
+		return errs[0]
+	}
+	return oneLine{errors.Join(errs...)}
+}
+
+type oneLine struct{ error }
+
+func (e oneLine) Error() string { return strings.ReplaceAll(e.error.Error(), "\n", "; ") }
+func (e oneLine) Unwrap() error { return e.error }
+
+// place is a parsed bucket URL.
+type place struct {
+	name   string // the URL without secrets and options: what tells buckets apart
+	scheme string
+	path   string    // of a folder
+	s3     s3.Config // what the URL says of it
+}
+
+func (p place) open(cfg Config) (opened, error) {
+	switch p.scheme {
+	case "mem":
+		return memory{objstore.NewMemory(p.name, time.Now)}, nil
+	case "file":
+		return dir.Open(p.path, dir.Config{Logger: cfg.Logger})
+	default:
+		c := cfg.S3
+		c.Endpoint, c.Bucket, c.Prefix, c.Region = p.s3.Endpoint, p.s3.Bucket, p.s3.Prefix, p.s3.Region
+		c.Insecure, c.AccessKey, c.SecretKey = p.s3.Insecure, p.s3.AccessKey, p.s3.SecretKey
+		c.Logger, c.Registerer = cfg.Logger, cfg.Registerer
+		return s3.New(c)
+	}
+}
+
+// memory is a Memory that is always there.
+type memory struct{ *objstore.Memory }
+
+func (memory) Check(context.Context) error { return nil }
+func (memory) Close() error                { return nil }
+
+// parse reads a bucket URL. Its errors do not repeat the URL.
+func parse(raw string) (place, error) {
+	if !strings.Contains(raw, "://") {
+		return place{}, fmt.Errorf("it is not a URL: %s", forms)
+	}
+	u, err := url.Parse(raw)
+	if err != nil {
+		// The error of the package holds the URL, and so the secret.
+		return place{}, fmt.Errorf("the URL cannot be read; a secret with / ? # or %% in it must have them as %%2F %%3F %%23 %%25: %s", forms)
+	}
+	if u.Fragment != "" {
+		return place{}, fmt.Errorf("a part after # means nothing here: %s", forms)
+	}
+	switch u.Scheme {
+	case "s3":
+		return parseS3(u)
+	case "file":
+		return parseFile(u)
+	case "mem":
+		if u.Path != "" || u.RawQuery != "" || u.User != nil {
+			return place{}, fmt.Errorf("there is nothing to say but a name: --bucket mem://NAME")
+		}
+		return place{name: "mem://" + u.Host, scheme: "mem"}, nil
+	default:
+		return place{}, fmt.Errorf("there is no kind of bucket %q: %s", u.Scheme, forms)
+	}
+}
+
+func parseFile(u *url.URL) (place, error) {
+	if u.RawQuery != "" || u.User != nil {
+		return place{}, errors.New("a folder has no user and no parameters: --bucket file:///PATH")
+	}
+	if u.Host != "" && u.Host != "localhost" {
+		return place{}, fmt.Errorf("%q stands where a host does: the path begins with a third slash, as in --bucket file:///var/lib/oklog/bucket", u.Host)
+	}
+	path := u.Path
+	if runtime.GOOS == "windows" {
+		path = strings.TrimPrefix(path, "/") // file:///C:/logs
+	}
+	if path == "" || path == "/" {
+		return place{}, errors.New("the path is missing: --bucket file:///PATH")
+	}
+	path = filepath.Clean(filepath.FromSlash(path))
+	return place{name: "file://" + filepath.ToSlash(path), scheme: "file", path: path}, nil
+}
+
+func parseS3(u *url.URL) (place, error) {
+	c := s3.Config{Endpoint: u.Host}
+	if u.Hostname() == "" {
+		return place{}, fmt.Errorf("the host is missing: %s", forms)
+	}
+	c.Bucket, c.Prefix, _ = strings.Cut(strings.TrimPrefix(u.Path, "/"), "/")
+	c.Prefix = strings.TrimSuffix(c.Prefix, "/")
+	if c.Bucket == "" {
+		return place{}, fmt.Errorf("the bucket is missing after the host: --bucket s3://%s/BUCKET", u.Host)
+	}
+	if c.Prefix != "" {
+		if err := objstore.CheckKey(c.Prefix); err != nil {
+			return place{}, fmt.Errorf("the prefix after the bucket: %w", err)
+		}
+	}
+	if u.User != nil {
+		c.AccessKey = u.User.Username()
+		c.SecretKey, _ = u.User.Password()
+		if c.AccessKey == "" || c.SecretKey == "" {
+			return place{}, errors.New("credentials in the URL are KEY:SECRET@, both: complete them, or leave them out and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+		}
+	}
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return place{}, fmt.Errorf("the parameters after ? cannot be read: %s", forms)
+	}
+	for name, values := range query {
+		if len(values) != 1 {
+			return place{}, fmt.Errorf("the parameter %q is given %d times: once is enough", name, len(values))
+		}
+		switch value := values[0]; name {
+		case "region":
+			c.Region = value
+		case "tls":
+			if value != "true" && value != "false" {
+				return place{}, fmt.Errorf("the parameter tls is %q: it is true (the default: HTTPS) or false", value)
+			}
+			c.Insecure = value == "false"
+		default:
+			return place{}, fmt.Errorf("there is no parameter %q: region and tls are the ones there are", name)
+		}
+	}
+	name := "s3://" + c.Endpoint + "/" + c.Bucket
+	if c.Prefix != "" {
+		name += "/" + c.Prefix
+	}
+	return place{name: name, scheme: "s3", s3: c}, nil
+}
+
+// Redact returns a bucket URL with its credentials replaced, for messages; also one that
+// cannot be parsed.
+func Redact(raw string) string {
+	scheme, rest, ok := strings.Cut(raw, "://")
+	if !ok {
+		scheme, rest = "", raw
+	}
+	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
+		rest = "xxxxx@" + rest[at+1:]
+	}
+	if ok {
+		return scheme + "://" + rest
+	}
+	return rest
+}
