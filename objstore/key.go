@@ -39,6 +39,16 @@ func CheckKey(key string) error {
 	return nil
 }
 
+// CanBegin tells whether there are keys that begin with prefix. Servers answer a listing of
+// another prefix, such as "a/../", each in its own way, so it is not sent to them.
+func CanBegin(prefix string) bool {
+	if prefix == "" {
+		return true
+	}
+	// What follows may be anything: a letter makes whole what is cut short.
+	return CheckKey(prefix+"x") == nil || CheckKey(prefix) == nil
+}
+
 func checkSegment(seg string) error {
 	switch {
 	case seg == "":

@@ -36,6 +36,13 @@ func NewMemory(name string, now func() time.Time) *Memory {
 	return &Memory{name: name, now: now, objects: make(map[string]memObject)}
 }
 
+// Len returns how many objects there are.
+func (m *Memory) Len() int {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return len(m.objects)
+}
+
 // Put implements Bucket.
 func (m *Memory) Put(ctx context.Context, key string, body io.ReaderAt, size int64) error {
 	return m.write(ctx, "put", key, body, size, false)

@@ -70,7 +70,9 @@ var _ Bucket = (*Replicated)(nil)
 // least W buckets, it is complete as long as fewer than W listings fail; otherwise it yields
 // what it can and ends with an error. Delete must succeed on all.
 //
-// A body must not change until Close has returned.
+// Replicated is made for objects that do not change. A Put of other bytes over an object
+// is shown by this Replicated's Get and Stat at once, but a bucket that misses the copy goes on
+// showing the old ones. A body must not change until Close has returned.
 type Replicated struct {
 	replicas []*replica
 	quorum   int
@@ -204,13 +206,14 @@ func (r *Replicated) Close(ctx context.Context) error {
 	}
 }
 
-// readers returns the buckets in the order in which to read from them: those that failed
-// lately last.
-func (r *Replicated) readers() []*replica {
+// readers returns the buckets in the order in which to read key from them: those that failed
+// lately last, and those that are still being written to.
+func (r *Replicated) readers(key string) []*replica {
+	late := r.lacking(key)
 	good := make([]*replica, 0, len(r.replicas))
 	var bad []*replica
 	for _, b := range r.replicas {
-		if r.avoided(b) {
+		if late[b] || r.avoided(b) {
 			bad = append(bad, b)
 		} else {
 			good = append(good, b)
@@ -246,7 +249,7 @@ func (r *Replicated) read(ctx context.Context, op, key string, f func(b *replica
 	}
 	var absent error
 	var failures []error
-	for _, b := range r.readers() {
+	for _, b := range r.readers(key) {
 		err := f(b)
 		if err == nil || errors.Is(err, io.ErrUnexpectedEOF) {
 			r.note(b, op, nil)

@@ -53,13 +53,13 @@ func (r *Replicated) List(ctx context.Context, prefix, after string) iter.Seq2[I
 			s.advance()
 		}
 		for {
+			if err := ctx.Err(); err != nil {
+				yield(Info{}, fmt.Errorf("list: %w", err))
+				return
+			}
 			var first *source
 			for _, s := range sources {
 				if s.open && s.head.err != nil {
-					if ctx.Err() != nil {
-						yield(Info{}, s.head.err)
-						return
-					}
 					r.note(s.replica, "list", s.head.err)
 					failures = append(failures, s.head.err)
 					s.open = false

@@ -20,10 +20,14 @@ var errNoRoom = errors.New("too many bytes wait for slow buckets already")
 type copies struct {
 	key     string
 	size    int64
+	ctx     context.Context // of the copies; kept for the cause of its end
 	cancel  context.CancelCauseFunc
 	results chan result   // buffered for all: a copy never waits to be heard
 	done    chan struct{} // closed when no copy is running any more
 	left    int           // copies that have not been heard of
+
+	mu      sync.Mutex
+	running map[*replica]struct{} // the copies that have not succeeded
 }
 
 type result struct {
@@ -149,8 +153,12 @@ func (r *Replicated) begin(ctx context.Context, key string, size int64, targets 
 ) (*copies, error) {
 	detached, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	c := &copies{
-		key: key, size: size, cancel: cancel, left: len(targets),
+		key: key, size: size, ctx: detached, cancel: cancel, left: len(targets),
 		results: make(chan result, len(targets)), done: make(chan struct{}),
+		running: make(map[*replica]struct{}, len(targets)),
+	}
+	for _, b := range targets {
+		c.running[b] = struct{}{}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -166,7 +174,15 @@ func (r *Replicated) begin(ctx context.Context, key string, size int64, targets 
 
 	var running sync.WaitGroup
 	for _, b := range targets {
-		running.Go(func() { c.results <- result{b, write(detached, b)} })
+		running.Go(func() {
+			err := write(detached, b)
+			if err == nil {
+				c.mu.Lock()
+				delete(c.running, b)
+				c.mu.Unlock()
+			}
+			c.results <- result{b, err}
+		})
 	}
 	r.join.Go(func() {
 		running.Wait()
@@ -181,6 +197,25 @@ func (r *Replicated) begin(ctx context.Context, key string, size int64, targets 
 		close(c.done)
 	})
 	return c, nil
+}
+
+// lacking returns the buckets to which a write of key that is under way has not got yet: they
+// may still show what was there before.
+func (r *Replicated) lacking(key string) map[*replica]bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var late map[*replica]bool
+	for c := range r.pending[key] {
+		c.mu.Lock()
+		for b := range c.running {
+			if late == nil {
+				late = make(map[*replica]bool)
+			}
+			late[b] = true
+		}
+		c.mu.Unlock()
+	}
+	return late
 }
 
 // supersede breaks off the copies of key that are under way and waits for their end, so that none
@@ -250,6 +285,13 @@ func (r *Replicated) collect(c *copies) {
 
 // miss counts and logs a missing copy.
 func (r *Replicated) miss(c *copies, res result) {
+	cause := context.Cause(c.ctx)
+	if cause == errSuperseded {
+		return // nobody misses it
+	}
+	if cause != nil && cause != context.Canceled && errors.Is(res.err, context.Canceled) {
+		res.err = cause
+	}
 	r.missing.WithLabelValues(res.replica.name).Inc()
 	if !errors.Is(res.err, ErrExists) {
 		res.replica.failed.Store(r.cfg.Now().UnixNano())

@@ -359,8 +359,12 @@ func (b *Bucket) get(ctx context.Context, key string, off int64, p []byte) (int,
 		return 0, err
 	}
 	// Before opening: to open a named pipe would wait for its writer.
-	if _, err := b.stat(key); err != nil {
+	info, err := b.stat(key)
+	if err != nil {
 		return 0, b.absent(err)
+	}
+	if len(p) > 0 && off >= info.Size() {
+		return 0, io.ErrUnexpectedEOF
 	}
 	f, err := b.root.Open(key)
 	if err != nil {

@@ -16,14 +16,14 @@ import (
 // time, and holds the names of those from the root to where it is.
 func (b *Bucket) List(ctx context.Context, prefix, after string) iter.Seq2[objstore.Info, error] {
 	return func(yield func(objstore.Info, error) bool) {
+		if !objstore.CanBegin(prefix) {
+			return
+		}
 		w := &walk{bucket: b, ctx: ctx, prefix: prefix, after: after, yield: yield}
 		// All keys with the prefix are in the folder that it names up to its last slash.
 		folder := "."
 		if i := strings.LastIndexByte(prefix, '/'); i >= 0 {
 			folder = prefix[:i]
-			if objstore.CheckKey(folder) != nil {
-				return // no key begins like that
-			}
 		}
 		if err := w.folder(folder); err != nil && !errors.Is(err, errStop) {
 			yield(objstore.Info{}, objstore.Wrap("list", prefix, b.name, err))

@@ -17,7 +17,13 @@ import (
 // starts anew with every key that arrives.
 func (b *Bucket) List(ctx context.Context, prefix, after string) iter.Seq2[objstore.Info, error] {
 	return func(yield func(objstore.Info, error) bool) {
-		l := &listing{bucket: b, prefix: prefix, last: after, yield: yield}
+		if !objstore.CanBegin(prefix) {
+			if err := ctx.Err(); err != nil {
+				yield(objstore.Info{}, objstore.Wrap("list", prefix, b.name, err))
+			}
+			return
+		}
+		l := &listing{bucket: b, prefix: prefix, after: after, yield: yield}
 		op := operation{name: "list", key: prefix}
 		for attempt := 1; !l.stopped; attempt++ {
 			before := l.count
@@ -40,7 +46,8 @@ func (b *Bucket) List(ctx context.Context, prefix, after string) iter.Seq2[objst
 type listing struct {
 	bucket  *Bucket
 	prefix  string // without the bucket's prefix, like last
-	last    string // the last key that was yielded, or where to start
+	after   string // where to start; it need not be a key
+	last    string // the last key that was yielded
 	count   int
 	stopped bool // the consumer has had enough
 	yield   func(objstore.Info, error) bool
@@ -58,12 +65,12 @@ func (l *listing) pages(ctx context.Context) error {
 
 	noOwner := false
 	opts := minio.ListObjectsOptions{Prefix: b.cfg.Prefix + l.prefix, Recursive: true, FetchOwner: &noOwner}
-	// Servers differ in what they make of a start that is not in the prefix.
-	if l.last != "" && l.last >= l.prefix {
-		if !strings.HasPrefix(l.last, l.prefix) {
-			return nil // every key of the prefix comes before it
-		}
-		opts.StartAfter = b.cfg.Prefix + l.last
+	start, ok := l.start()
+	if !ok {
+		return nil
+	}
+	if start != "" {
+		opts.StartAfter = b.cfg.Prefix + start
 	}
 	for o := range b.core.ListObjectsIter(ctx, b.cfg.Bucket, opts) {
 		if cause := context.Cause(ctx); cause != nil {
@@ -76,7 +83,7 @@ func (l *listing) pages(ctx context.Context) error {
 		if !ok || !strings.HasPrefix(key, l.prefix) {
 			return &finalError{fmt.Errorf("the server lists %q, which is not under %q", o.Key, opts.Prefix)}
 		}
-		if objstore.CheckKey(key) != nil || key == l.last {
+		if objstore.CheckKey(key) != nil || key <= l.after || l.count > 0 && key == l.last {
 			continue
 		}
 		if key < l.last {
@@ -93,4 +100,25 @@ func (l *listing) pages(ctx context.Context) error {
 	}
 	// The iterator ends silently when its context does.
 	return context.Cause(ctx)
+}
+
+// start returns the key to ask the server to start after, and false if no key of the
+// prefix can come after it. Servers differ in what they make of a start that is not in the prefix, or
+// cannot be a key: they are given the part of it that can, and the keys before it are left out
+// here.
+func (l *listing) start() (string, bool) {
+	start := l.after
+	if l.count > 0 {
+		start = l.last
+	}
+	if start < l.prefix {
+		return "", true
+	}
+	if !strings.HasPrefix(start, l.prefix) {
+		return "", false
+	}
+	for !objstore.CanBegin(start) {
+		start = start[:len(start)-1]
+	}
+	return start, true
 }
