@@ -10,7 +10,7 @@ import (
 	"oklog/objstore/segment"
 )
 
-// batchOverhead is what a held batch takes beside its body, in bytes: an estimate that errs high.
+// batchOverhead is what a held batch is taken to need beside its body, in bytes: an estimate that errs high.
 const batchOverhead = 4 << 10
 
 // batch is a message that was opened, and is held until it is acked.
