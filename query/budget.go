@@ -1,0 +1,59 @@
+package query
+
+import (
+	"context"
+	"sync"
+)
+
+// budget shares out bytes.
+type budget struct {
+	max  int64
+	cond *sync.Cond
+	used int64
+	want any // what the merge waits for, and is not started
+}
+
+// acquire waits for room for n bytes. Something of any size gets in when nothing else is.
+func (b *budget) acquire(ctx context.Context, n int64) error {
+	b.cond.L.Lock()
+	defer b.cond.L.Unlock()
+	for b.used > 0 && b.used+n > b.max && b.want == nil && ctx.Err() == nil {
+		b.cond.Wait()
+	}
+	b.used += n
+	return ctx.Err()
+}
+
+func (b *budget) release(n int64) {
+	b.cond.L.Lock()
+	defer b.cond.L.Unlock()
+	b.used -= n
+	b.cond.Signal()
+}
+
+// hurry lets everything in until what is started; ch is closed when it is, before started is called.
+func (b *budget) hurry(what any, ch <-chan struct{}) {
+	b.cond.L.Lock()
+	defer b.cond.L.Unlock()
+	select {
+	case <-ch:
+		return
+	default:
+	}
+	b.want = what
+	b.cond.Signal()
+}
+
+func (b *budget) started(what any) {
+	b.cond.L.Lock()
+	defer b.cond.L.Unlock()
+	if b.want == what {
+		b.want = nil
+	}
+}
+
+func (b *budget) wake() {
+	b.cond.L.Lock()
+	defer b.cond.L.Unlock()
+	b.cond.Broadcast()
+}

@@ -1,0 +1,31 @@
+// Package query finds records: it plans, reads, matches and merges.
+//
+//	         ┌──────┐   ┌──────┐   ┌──────┐   ┌───────┐   ┌────────────────┐   ┌───────┐
+//	Hot ────▶│ hold │──▶│ plan │──▶│ open │──▶│ fetch │──▶│ decode + match │──▶│ merge │──▶ emit
+//	         └──────┘   └──────┘   └──────┘   └───────┘   └────────────────┘   └───────┘
+//	         unflushed   listing    one tail   ranges of   a worker for         order,
+//	         batches     (pure)     read each  neighbours  each core            once each
+//
+// Words:
+//
+//   - A range is two ULIDs, [From, To). ParseRange makes one of what people type.
+//   - A source is what has blocks: a segment in the bucket (cold), or a batch that no ingester has flushed
+//     yet (hot). Each is one input of the merge.
+//   - A task is one block to be fetched, decoded and matched. Its result is a block of
+//     the records that the query wants.
+//   - A problem is something that should have been read and could not be. An answer with problems is partial.
+//
+// What the package keeps to:
+//
+//   - Hot first: the unflushed batches are in memory before the listing begins. The other
+//     order loses the records that move from one to the other in between.
+//   - Every record is put out once, in the order of the IDs, whatever number of segments and batches hold it.
+//   - What could not be read is a problem of the answer, with its key and the range of time that is lacking. An
+//     object that has gone since it was listed (compacted) is looked for in a new listing, and the
+//     query goes on behind the last record that it put out.
+//   - It streams: the first records are put out while the rest is being read, and a limit ends the reading.
+//   - Memory is bounded by bytes (Config.MaxBytes, Config.MaxHotBytes), whatever the range.
+//
+// It does not know who publishes records or how (Hot is all that it sees of that), prints nothing and retries
+// nothing: the bucket does.
+package query

@@ -1,0 +1,404 @@
+package query
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"oklog/objstore"
+	"oklog/objstore/segment"
+)
+
+// Hot tells which batches are published and not in a segment yet.
+type Hot interface {
+	// Unflushed yields the bodies of the topic's batches, each a small segment: every one that was
+	// published before the call and is not in a segment that a listing after the iteration shows. The
+	// bodies belong to the caller. An error is the last pair.
+	Unflushed(ctx context.Context, topic string) iter.Seq2[[]byte, error]
+}
+
+// Config is what an engine works with.
+type Config struct {
+	Bucket objstore.Bucket
+	Hot    Hot // nil: only what is in the bucket
+
+	Workers  int // that decode and match; 0: one for each core
+	Fetches  int // range reads in flight; 0: 32
+	Listings int // listings in flight; 0: 16
+	// MaxBytes bounds what a query has in flight: blocks as they are fetched, and what was found
+	// in them. One block, or one for each of the segments that overlap at some time, goes beyond it. 0: 128 MiB.
+	MaxBytes int64
+	// MaxHotBytes bounds the unflushed batches of a query; beyond, the answer is partial. 0: 256 MiB.
+	MaxHotBytes int64
+
+	Now func() time.Time // for Stats; nil: time.Now
+}
+
+// Query is what is asked.
+type Query struct {
+	Topic   string
+	Range   Range
+	Matcher Matcher // nil: every record
+	Newest  bool    // the newest record first
+	Limit   int64   // records to put out at most; 0: no limit
+	// CountOnly leaves out emit: only Answer.Count is wanted.
+	CountOnly bool
+	// Idle, if set, is called when the query is about to wait: a good moment to flush what emit has put
+	// into a buffer. It is called by the goroutine that calls emit.
+	Idle func()
+}
+
+// Record is what a query puts out.
+type Record struct {
+	segment.Record
+	// Joined says that it belongs to the record before it, without anything in between: both are pieces of
+	// one that was cut. (Newest first, the piece before it is the later one.)
+	Joined bool
+}
+
+// Engine runs queries. Its methods may be called from any number of goroutines.
+type Engine struct {
+	cfg      Config
+	decoders sync.Pool
+	blocks   sync.Pool
+	buffers  sync.Pool
+}
+
+// New makes an engine.
+func New(cfg Config) (*Engine, error) {
+	if cfg.Bucket == nil {
+		return nil, errors.New("make query engine: no bucket")
+	}
+	for _, n := range []struct {
+		value *int64
+		usual int64
+		name  string
+	}{{&cfg.MaxBytes, 128 << 20, "MaxBytes"}, {&cfg.MaxHotBytes, 256 << 20, "MaxHotBytes"}} {
+		if *n.value < 0 {
+			return nil, fmt.Errorf("make query engine: %s is %d: want at least 1, or 0 for the default", n.name, *n.value)
+		}
+		if *n.value == 0 {
+			*n.value = n.usual
+		}
+	}
+	for _, n := range []struct {
+		value *int
+		usual int
+		name  string
+	}{{&cfg.Workers, runtime.GOMAXPROCS(0), "Workers"}, {&cfg.Fetches, 32, "Fetches"}, {&cfg.Listings, 16, "Listings"}} {
+		if *n.value < 0 || *n.value > 4096 {
+			return nil, fmt.Errorf("make query engine: %s is %d: want 1 to 4096, or 0 for the default", n.name, *n.value)
+		}
+		if *n.value == 0 {
+			*n.value = n.usual
+		}
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if _, err := segment.NewDecoder(); err != nil {
+		return nil, fmt.Errorf("make query engine: %w", err)
+	}
+	return &Engine{cfg: cfg}, nil
+}
+
+// decoder lends a decoder: it takes memory that is worth keeping.
+func (e *Engine) decoder() (*segment.Decoder, error) {
+	if d, ok := e.decoders.Get().(*segment.Decoder); ok {
+		return d, nil
+	}
+	return segment.NewDecoder()
+}
+
+func (e *Engine) block() *segment.Block {
+	if b, ok := e.blocks.Get().(*segment.Block); ok {
+		return b
+	}
+	return &segment.Block{}
+}
+
+// recycle takes back a block that nobody holds on to.
+func (e *Engine) recycle(b *segment.Block) {
+	b.Reset()
+	e.blocks.Put(b)
+}
+
+// buffer lends n bytes.
+func (e *Engine) buffer(n int) *[]byte {
+	if p, ok := e.buffers.Get().(*[]byte); ok && cap(*p) >= n {
+		*p = (*p)[:n]
+		return p
+	}
+	p := make([]byte, n)
+	return &p
+}
+
+// maxListings bounds how often a query begins anew since objects have gone.
+const maxListings = 4
+
+// Run answers a query: it calls emit with each record found, in order. The record's text is valid until emit
+// returns. emit ends the query with segment.ErrStop, or fails it with another error. What cannot be read is a
+// problem of the answer; an error means that the query could not be done at all, or not to its end, and
+// the answer then holds what is known until there.
+func (e *Engine) Run(ctx context.Context, q Query, emit func(Record) error) (*Answer, error) {
+	ans := &Answer{}
+	if err := segment.CheckTopic(q.Topic); err != nil {
+		return ans, fmt.Errorf("query: %w", err)
+	}
+	if q.Limit < 0 {
+		return ans, fmt.Errorf("query: limit %d: want at least 1, or 0 for none", q.Limit)
+	}
+	if q.CountOnly {
+		emit = nil
+	} else if emit == nil {
+		return ans, errors.New("query: nowhere to put the records")
+	}
+	r := &run{e: e, q: q, emit: emit, ans: ans, start: e.cfg.Now()}
+	err := r.answer(ctx)
+	ans.Stats = r.meter.s
+	ans.Stats.Time.Total = e.cfg.Now().Sub(r.start)
+	ans.Stats.Records.Found = r.found
+	return ans, err
+}
+
+// run is one query.
+type run struct {
+	e     *Engine
+	q     Query
+	emit  func(Record) error
+	ans   *Answer
+	start time.Time
+	meter meter
+
+	found   int64
+	last    ulid.ULID // put out last
+	piece   segment.Piece
+	any     bool // something was put out
+	began   bool // the time of the first record is known
+	limited bool // the limit ended it
+}
+
+func (r *run) answer(ctx context.Context) error {
+	hot, err := r.holdHot(ctx)
+	if err != nil {
+		return err
+	}
+	gone := map[string]bool{} // objects that were listed and were not there
+	for n := 1; ; n++ {
+		missing, err := r.pass(ctx, hot, gone, n == maxListings)
+		if err != nil {
+			return err
+		}
+		if missing == "" {
+			return nil
+		}
+		// It has been compacted since. The records that were put out are complete up to the last one:
+		// the query goes on behind that with a new listing.
+		gone[missing] = true
+		switch {
+		case r.q.CountOnly:
+			r.found, r.ans.Count, r.any = 0, 0, false // nothing is shown yet
+		case !r.any:
+		case r.q.Newest:
+			r.q.Range.To = r.last
+		default:
+			r.q.Range.From = after(r.last)
+		}
+	}
+}
+
+// pass lists, reads and merges once. It returns the key of an object that was listed and is not there any
+// more, unless it was so before, which is a problem of the answer.
+func (r *run) pass(ctx context.Context, hot []*source, gone map[string]bool, final bool) (missing string, err error) {
+	if r.q.Range.Empty() {
+		return "", nil
+	}
+	start := r.e.cfg.Now()
+	infos, err := r.list(ctx)
+	r.meter.add(func(s *Stats) {
+		s.Listings++
+		s.Time.List += r.e.cfg.Now().Sub(start)
+	})
+	if err != nil {
+		return "", err
+	}
+	p := makePlan(infos, r.q.Topic, r.q.Range, r.q.Newest)
+	r.meter.add(func(s *Stats) {
+		s.Segments.Listed += p.listed
+		s.Segments.InRange += len(p.candidates)
+	})
+	for _, f := range p.foreign {
+		r.ans.note(f)
+	}
+	sc := newScan(r, gone, final)
+	err = sc.merge(ctx, p.candidates, hot)
+	if moved, ok := errors.AsType[*movedError](err); ok {
+		return moved.key, nil
+	}
+	return "", err
+}
+
+// list makes the listings of the range, some at once.
+func (r *run) list(ctx context.Context) ([]objstore.Info, error) {
+	todo := listings(r.q.Topic, r.q.Range)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	found := make([][]objstore.Info, len(todo))
+	errs := make([]error, len(todo))
+	slots := make(chan struct{}, r.e.cfg.Listings)
+	var all sync.WaitGroup
+	for i, l := range todo {
+		slots <- struct{}{}
+		all.Go(func() {
+			defer func() { <-slots }()
+			found[i], errs[i] = r.listOne(ctx, l)
+			if errs[i] != nil {
+				cancel()
+			}
+		})
+	}
+	all.Wait()
+	// Of several errors the first that is not a consequence of another.
+	i := slices.IndexFunc(errs, func(err error) bool { return err != nil && !errors.Is(err, context.Canceled) })
+	if i < 0 {
+		i = slices.IndexFunc(errs, func(err error) bool { return err != nil })
+	}
+	if i >= 0 {
+		return nil, fmt.Errorf("list segments: %w", errs[i])
+	}
+	return slices.Concat(found...), nil
+}
+
+func (r *run) listOne(ctx context.Context, l listing) (infos []objstore.Info, err error) {
+	n := 0
+	for info, err := range r.e.cfg.Bucket.List(ctx, l.prefix, l.after) {
+		if err != nil {
+			return nil, err
+		}
+		n++
+		// What does not matter is not kept: a listing may be of many years.
+		if _, name, err := segment.ParseKey(info.Key); err != nil || r.q.Range.Overlaps(name.First, name.Last) {
+			infos = append(infos, info)
+		} else {
+			r.meter.add(func(s *Stats) { s.Segments.Listed++ })
+		}
+	}
+	const page = 1000
+	r.meter.add(func(s *Stats) { s.Requests.Lists += 1 + n/page })
+	return infos, ctx.Err()
+}
+
+// take is the sink of the merge.
+func (r *run) take(sc *scan, c *segment.Cursor, n int) error {
+	if err := sc.ctx.Err(); err != nil {
+		return err
+	}
+	if r.q.CountOnly && r.q.Limit == 0 && !sc.pieces {
+		r.found += int64(n)
+		r.ans.Count += int64(n)
+		r.first()
+		return nil
+	}
+	for range n {
+		rec := Record{Record: c.Next()}
+		rec.Joined = r.joined(rec.Record)
+		r.last, r.piece, r.any = rec.ID, rec.Piece, true
+		if !rec.Joined {
+			r.ans.Count++
+		}
+		r.found++
+		if rec.Piece != 0 {
+			r.meter.add(func(s *Stats) { s.Records.Pieces++ })
+		}
+		r.first()
+		if r.emit != nil {
+			if err := r.emit(rec); err != nil {
+				r.limited = true
+				return err
+			}
+		}
+		if r.q.Limit > 0 && r.ans.Count >= r.q.Limit && !r.goesOn(rec.Piece) {
+			r.limited = true
+			return segment.ErrStop
+		}
+	}
+	return nil
+}
+
+// first notes when the first record was put out.
+func (r *run) first() {
+	if !r.began {
+		r.began = true
+		r.meter.add(func(s *Stats) { s.Time.First = r.e.cfg.Now().Sub(r.start) })
+	}
+}
+
+// goesOn tells whether a piece is followed by another one of the same record.
+func (r *run) goesOn(p segment.Piece) bool {
+	if r.q.Newest {
+		return p&segment.Continues != 0
+	}
+	return p&segment.Continued != 0
+}
+
+// joined tells whether rec is the piece next to the one put out last.
+func (r *run) joined(rec segment.Record) bool {
+	if !r.any || rec.Piece == 0 || !r.goesOn(r.piece) {
+		return false
+	}
+	if r.q.Newest {
+		return rec.Piece&segment.Continued != 0 && after(rec.ID) == r.last
+	}
+	return rec.Piece&segment.Continues != 0 && after(r.last) == rec.ID
+}
+
+// holdHot reads the unflushed batches into memory, and keeps those that overlap the range.
+func (r *run) holdHot(ctx context.Context) ([]*source, error) {
+	if r.e.cfg.Hot == nil {
+		return nil, nil
+	}
+	start := r.e.cfg.Now()
+	defer func() {
+		r.meter.add(func(s *Stats) { s.Time.Hot += r.e.cfg.Now().Sub(start) })
+	}()
+	dec, err := r.e.decoder()
+	if err != nil {
+		return nil, fmt.Errorf("query: %w", err)
+	}
+	defer r.e.decoders.Put(dec)
+	var held []*source
+	var size int64
+	n := 0
+	for body, err := range r.e.cfg.Hot.Unflushed(ctx, r.q.Topic) {
+		if err != nil {
+			return nil, fmt.Errorf("query: %w", err)
+		}
+		n++
+		r.meter.add(func(s *Stats) {
+			s.Segments.Hot++
+			s.Requests.Hot += int64(len(body))
+		})
+		seg, err := dec.Open(bytesAt(body), int64(len(body)))
+		if err != nil {
+			r.ans.note(Problem{Err: fmt.Errorf("batch %d: %w", n, err)})
+			continue
+		}
+		if !r.q.Range.Overlaps(seg.First(), seg.Last()) {
+			continue
+		}
+		if size += int64(len(body)); size > r.e.cfg.MaxHotBytes {
+			r.ans.note(Problem{Err: fmt.Errorf("%w: over %d MiB (ingesters are behind)", ErrHotTooLarge, r.e.cfg.MaxHotBytes>>20)})
+			break
+		}
+		r.meter.add(func(s *Stats) { s.Segments.HotUsed++ })
+		held = append(held, &source{hot: true, raw: body, seg: seg, first: seg.First(), last: seg.Last()})
+	}
+	return held, ctx.Err()
+}

@@ -1,0 +1,473 @@
+package query
+
+import (
+	"container/heap"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+
+	"github.com/oklog/ulid/v2"
+
+	"oklog/objstore"
+	"oklog/objstore/segment"
+)
+
+const (
+	// Segments are opened so far ahead of the first that has not been read from.
+	openAhead = 64
+	// Neighbouring blocks are read at once up to so many bytes, and so many bytes of text.
+	readSize, readText = 1 << 20, 8 << 20
+	// What a run of one record takes in memory besides its text, roughly.
+	perRecord = 24
+)
+
+// scan reads sources and merges what it finds in them.
+//
+//	openers ──▶ dispatch ──▶ fetches ──▶ workers ──▶ results ──▶ merge
+//	            (in the merge's order, when the budget has room)   └─▶ the budget
+//
+// The dispatcher starts the tasks in the order in which the merge comes to them. Results that the merge has not
+// come to yet hold their share of the budget, and a merge that waits for a task that is not started would
+// wait for ever when all of it is taken: therefore the dispatcher goes beyond the budget up
+// to what the merge waits for. It does so where many sources overlap, by one read for each.
+type scan struct {
+	*run
+	gone  map[string]bool
+	final bool // no listing comes after this one
+
+	budget budget
+	work   chan *read
+	slots  chan struct{} // fetches in flight
+	ahead  chan struct{} // segments opened and not yet reached by the dispatcher
+	group  sync.WaitGroup
+	ctx    context.Context // of the goroutines of one scan; ends with it
+
+	pieces bool // a piece was found; of the merging goroutine
+	loaded int64
+}
+
+func newScan(r *run, gone map[string]bool, final bool) *scan {
+	return &scan{
+		run: r, gone: gone, final: final,
+		budget: budget{max: r.e.cfg.MaxBytes, cond: sync.NewCond(&sync.Mutex{})},
+		work:   make(chan *read),
+		slots:  make(chan struct{}, r.e.cfg.Fetches),
+		ahead:  make(chan struct{}, openAhead),
+	}
+}
+
+// movedError says that an object is not there that was listed.
+type movedError struct{ key string }
+
+func (e *movedError) Error() string { return "object " + e.key + " has gone" }
+
+// merge puts the records of segments and batches into the sink of the query, merged.
+func (sc *scan) merge(ctx context.Context, candidates []candidate, hot []*source) error {
+	var sources []*source
+	for _, c := range candidates {
+		sources = append(sources, &source{sc: sc, candidate: c, first: c.name.First, last: c.name.Last})
+	}
+	for _, h := range hot {
+		if sc.q.Range.Overlaps(h.first, h.last) {
+			sources = append(sources, &source{sc: sc, hot: true, raw: h.raw, seg: h.seg, first: h.first, last: h.last})
+		}
+	}
+	slices.SortStableFunc(sources, func(a, b *source) int {
+		return order(a.first, a.last, b.first, b.last, sc.q.Newest)
+	})
+	inputs := make([]segment.Input, len(sources))
+	for i, s := range sources {
+		s.place = i
+		s.opened, s.ready = make(chan struct{}), make(chan struct{})
+		inputs[i] = s
+	}
+
+	ctx, cancel := context.WithCancel(ctx)
+	defer func() {
+		cancel()
+		sc.budget.wake()
+		sc.group.Wait()
+	}()
+	sc.ctx = ctx
+	sc.group.Go(func() { sc.openAll(sources) })
+	sc.group.Go(func() { sc.dispatch(sources) })
+	for range sc.e.cfg.Workers {
+		sc.group.Go(sc.worker)
+	}
+	before := sc.found
+	err := segment.Merge(inputs, sc.q.Newest, func(c *segment.Cursor, n int) error { return sc.take(sc, c, n) })
+	if err == nil && !sc.limited {
+		sc.meter.add(func(s *Stats) { s.Records.Duplicates += sc.loaded - (sc.found - before) })
+	}
+	return err
+}
+
+// source is a segment, or an unflushed batch: an input of the merge, and a queue of tasks.
+type source struct {
+	candidate
+	sc          *scan
+	hot         bool
+	raw         []byte // a hot one's bytes
+	first, last ulid.ULID
+	place       int // among the sources, by what the merge meets first
+
+	opened chan struct{} // closed when seg or err is set
+	seg    *segment.Segment
+	err    error
+	tail   tail
+
+	ready chan struct{} // closed when tasks is set
+	tasks []*task       // in the merge's order
+	// The dispatcher's: tasks before it are started.
+	started int
+	// The merge's: tasks before it were handed out; cur is the last of them.
+	next int
+	cur  *task
+	told bool // the merge knows where the first task begins
+}
+
+// task is a block to be fetched, decoded and matched.
+type task struct {
+	info    segment.BlockInfo
+	bound   ulid.ULID     // no record of it comes before in the merge's order
+	started chan struct{} // closed by the dispatcher
+	done    chan struct{} // closed when the rest is set
+	err     error
+	result  *segment.Block // nil: nothing was found
+	pieces  bool           // the result holds some
+	whole   bool           // the result is the block itself, in memory that is used again
+	held    int64          // the share of the budget
+}
+
+// read is a group of neighbouring tasks.
+type read struct {
+	s      *source
+	tasks  []*task
+	offset int64
+	raw    []byte
+	buffer *[]byte // raw's, to be given back
+	err    error
+}
+
+// First implements segment.Input.
+func (s *source) First() ulid.ULID {
+	select {
+	case <-s.ready:
+	default:
+		return s.sc.edge(s.first, s.last)
+	}
+	if len(s.tasks) == 0 {
+		return s.sc.edge(s.first, s.last)
+	}
+	return s.tasks[min(s.next, len(s.tasks)-1)].bound
+}
+
+// edge is the end of a stretch of IDs that the merge meets first.
+func (sc *scan) edge(first, last ulid.ULID) ulid.ULID {
+	if sc.q.Newest {
+		return last
+	}
+	return first
+}
+
+// Next implements segment.Input: it waits for the next result.
+func (s *source) Next() (*segment.Block, error) {
+	s.giveBack()
+	if err := s.sc.await(s, s.ready, true); err != nil {
+		return nil, err
+	}
+	if s.err != nil {
+		return nil, s.fail(Problem{First: s.first, Last: s.last, Err: s.err})
+	}
+	if !s.told {
+		// Only now it is known where the first block begins that matters: it may be much later than
+		// the segment. An empty block makes the merge ask First again.
+		s.told = true
+		if len(s.tasks) > 0 && s.tasks[0].bound != s.sc.edge(s.first, s.last) {
+			return &segment.Block{}, nil
+		}
+	}
+	if s.next == len(s.tasks) {
+		s.seg, s.tail, s.raw, s.tasks = nil, tail{}, nil, nil
+		return nil, io.EOF
+	}
+	t := s.tasks[s.next]
+	if err := s.sc.await(t, t.started, true); err != nil {
+		return nil, err
+	}
+	if err := s.sc.await(t, t.done, false); err != nil {
+		return nil, err
+	}
+	s.next++
+	s.cur = t
+	if t.err != nil {
+		err := s.fail(Problem{First: t.info.First, Last: t.info.Last, Err: t.err})
+		if errors.Is(err, io.EOF) {
+			err = nil // the next block may be sound
+		}
+		return &segment.Block{}, err
+	}
+	if t.result == nil {
+		return &segment.Block{}, nil
+	}
+	s.sc.pieces = s.sc.pieces || t.pieces
+	s.sc.loaded += int64(t.result.Len())
+	return t.result, nil
+}
+
+// giveBack frees what the merge has done with.
+func (s *source) giveBack() {
+	if s.cur == nil {
+		return
+	}
+	s.sc.budget.release(s.cur.held)
+	if s.cur.whole {
+		s.sc.e.recycle(s.cur.result)
+	}
+	s.cur.result, s.cur = nil, nil
+}
+
+// fail deals with what could not be read: io.EOF where the query goes on without it.
+func (s *source) fail(p Problem) error {
+	if err := s.sc.ctx.Err(); err != nil {
+		return err
+	}
+	p.Key = s.key
+	if errors.Is(p.Err, objstore.ErrNotFound) {
+		if !s.sc.final && !s.sc.gone[s.key] {
+			return &movedError{s.key}
+		}
+		p.Err = fmt.Errorf("%w: %w", ErrGone, p.Err)
+	}
+	s.sc.ans.note(p)
+	return io.EOF
+}
+
+// await waits until ch is closed. For something that the dispatcher has not come to, what is
+// that, it makes the dispatcher go beyond the budget.
+func (sc *scan) await(what any, ch <-chan struct{}, dispatcher bool) error {
+	select {
+	case <-ch:
+		return nil
+	default:
+	}
+	if sc.q.Idle != nil {
+		sc.q.Idle()
+	}
+	if dispatcher {
+		sc.budget.hurry(what, ch)
+	}
+	select {
+	case <-ch:
+		return nil
+	case <-sc.ctx.Done():
+		return sc.ctx.Err()
+	}
+}
+
+// queue is a heap of sources, the one with the next task on top.
+type queue struct {
+	sources    []*source
+	descending bool
+}
+
+func (q *queue) Len() int      { return len(q.sources) }
+func (q *queue) Swap(i, j int) { q.sources[i], q.sources[j] = q.sources[j], q.sources[i] }
+func (q *queue) Push(any)      { panic("the queue does not grow") }
+func (q *queue) Less(i, j int) bool {
+	a, b := q.sources[i], q.sources[j]
+	c := a.head().Compare(b.head())
+	if q.descending {
+		c = -c
+	}
+	// Between equals the order of opening decides: otherwise the dispatcher may wait for a
+	// segment that is not opened before it has been to another one.
+	return c < 0 || c == 0 && a.place < b.place
+}
+func (q *queue) Pop() any {
+	n := len(q.sources) - 1
+	s := q.sources[n]
+	q.sources[n] = nil
+	q.sources = q.sources[:n]
+	return s
+}
+
+// moved puts the source on top in its place, or takes it out when all its tasks are started. From then on its
+// tasks are the merge's.
+func (q *queue) moved(s *source) {
+	if s.started == len(s.tasks) {
+		heap.Pop(q)
+	} else {
+		heap.Fix(q, 0)
+	}
+}
+
+// head is the bound of the next task to be started.
+func (s *source) head() ulid.ULID {
+	if s.started < len(s.tasks) {
+		return s.tasks[s.started].bound
+	}
+	return s.sc.edge(s.first, s.last)
+}
+
+// dispatch starts all tasks, in order.
+func (sc *scan) dispatch(sources []*source) {
+	defer close(sc.work)
+	var fetches sync.WaitGroup
+	defer fetches.Wait()
+	q := &queue{sources: slices.Clone(sources), descending: sc.q.Newest}
+	heap.Init(q)
+	for q.Len() > 0 {
+		s := q.sources[0]
+		if s.tasks == nil {
+			if !sc.reach(s) {
+				return
+			}
+			q.moved(s)
+			close(s.ready)
+			sc.budget.started(s)
+			continue
+		}
+		r := s.take()
+		var share int64
+		for _, t := range r.tasks {
+			share += t.held
+		}
+		if sc.budget.acquire(sc.ctx, share) != nil {
+			return
+		}
+		q.moved(s)
+		for _, t := range r.tasks {
+			close(t.started)
+			sc.budget.started(t)
+		}
+		if r.raw != nil {
+			if !sc.hand(r) {
+				return
+			}
+			continue
+		}
+		select {
+		case sc.slots <- struct{}{}:
+		case <-sc.ctx.Done():
+			return
+		}
+		fetches.Go(func() {
+			sc.fetch(r)
+			<-sc.slots
+			sc.hand(r)
+		})
+	}
+}
+
+func (sc *scan) hand(r *read) bool {
+	select {
+	case sc.work <- r:
+		return true
+	case <-sc.ctx.Done():
+		return false
+	}
+}
+
+// reach waits until s is open and makes its tasks.
+func (sc *scan) reach(s *source) bool {
+	if !s.hot {
+		select {
+		case <-s.opened:
+		case <-sc.ctx.Done():
+			return false
+		}
+		<-sc.ahead
+	}
+	s.tasks = []*task{}
+	var skipped int
+	if s.err == nil {
+		for _, info := range s.seg.Blocks {
+			if !sc.q.Range.Overlaps(info.First, info.Last) {
+				skipped++
+				continue
+			}
+			s.tasks = append(s.tasks, &task{
+				info: info, bound: sc.edge(info.First, info.Last),
+				started: make(chan struct{}), done: make(chan struct{}),
+				held: int64(info.Size()) + int64(info.RawSize) + perRecord*int64(info.Records),
+			})
+		}
+		sc.meter.add(func(st *Stats) {
+			st.Blocks.Total += len(s.seg.Blocks)
+			st.Blocks.OutOfRange += skipped
+		})
+	}
+	if sc.q.Newest {
+		slices.Reverse(s.tasks)
+	}
+	return true
+}
+
+// take groups the next tasks into one read.
+func (s *source) take() *read {
+	r := &read{s: s}
+	size, text := 0, 0
+	for s.started < len(s.tasks) {
+		t := s.tasks[s.started]
+		if len(r.tasks) > 0 {
+			prev := r.tasks[len(r.tasks)-1]
+			lower, upper := prev.info, t.info
+			if s.sc.q.Newest {
+				lower, upper = upper, lower
+			}
+			if lower.Offset+int64(lower.Size()) != upper.Offset || size+t.info.Size() > readSize || text+t.info.RawSize > readText {
+				break
+			}
+		}
+		size += t.info.Size()
+		text += t.info.RawSize
+		r.tasks = append(r.tasks, t)
+		s.started++
+	}
+	r.offset = min(r.tasks[0].info.Offset, r.tasks[len(r.tasks)-1].info.Offset)
+	switch {
+	case s.hot:
+		r.raw = s.raw[r.offset : r.offset+int64(size)]
+	default:
+		r.raw = s.tail.slice(r.offset, size)
+	}
+	return r
+}
+
+// worker decodes and matches.
+func (sc *scan) worker() {
+	dec, err := sc.e.decoder()
+	if err == nil {
+		defer sc.e.decoders.Put(dec)
+	}
+	p := picker{dec: dec, e: sc.e, q: &sc.q, meter: &sc.meter, block: sc.e.block()}
+	defer func() { sc.e.recycle(p.block) }()
+	for r := range sc.work {
+		if r.err == nil {
+			r.err = err
+		}
+		for _, t := range r.tasks {
+			if sc.ctx.Err() != nil {
+				return
+			}
+			if t.err = r.err; t.err == nil {
+				at := t.info.Offset - r.offset
+				t.err = p.pick(r.s.seg, t, r.raw[at:at+int64(t.info.Size())])
+			}
+			var keeps int64
+			if t.result != nil {
+				keeps = int64(cap(t.result.Text)) + perRecord*int64(cap(t.result.Runs))
+			}
+			sc.budget.release(t.held - keeps)
+			t.held = keeps
+			close(t.done)
+		}
+		if r.buffer != nil {
+			sc.e.buffers.Put(r.buffer)
+		}
+	}
+}

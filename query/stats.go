@@ -1,0 +1,139 @@
+package query
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+)
+
+// Errors of problems, by identity.
+var (
+	// ErrForeign says that an object lies where segments lie and is none.
+	ErrForeign = errors.New("not a segment")
+	// ErrGone says that an object was listed and is not there, and was listed again.
+	ErrGone = errors.New("listed but not there")
+	// ErrMisnamed says that a segment is not the one that its key names.
+	ErrMisnamed = errors.New("not what its name says")
+	// ErrHotTooLarge says that there are more unflushed records than may be held in memory.
+	ErrHotTooLarge = errors.New("more unflushed records than may be held in memory")
+)
+
+// Problem is something that should have been read and could not be.
+type Problem struct {
+	Key string // of the object; "" for what is not in a bucket yet
+	Err error
+	// First and Last bound the IDs that may be lacking; zero where that is not known.
+	First, Last ulid.ULID
+}
+
+// String is one line: what, the time that is lacking, why.
+func (p Problem) String() string {
+	what := p.Key
+	if what == "" {
+		what = "unflushed records"
+	}
+	if p.First == (ulid.ULID{}) && p.Last == (ulid.ULID{}) {
+		return fmt.Sprintf("%s: %v", what, p.Err)
+	}
+	const layout = "2006-01-02T15:04:05.000Z"
+	at := func(id ulid.ULID) string { return ulid.Time(id.Time()).UTC().Format(layout) }
+	return fmt.Sprintf("%s (%s to %s): %v", what, at(p.First), at(p.Last), p.Err)
+}
+
+// Answer is how a query ended.
+type Answer struct {
+	// Count of records put out. The pieces of one that was cut count once, if they come together.
+	Count int64
+	// Problems, in the order in which the query came to them: at most MaxProblems.
+	Problems []Problem
+	// Unlisted is the number of problems beyond those.
+	Unlisted int
+	Stats    Stats
+}
+
+// MaxProblems is how many problems an answer describes; it counts all.
+const MaxProblems = 100
+
+// Partial tells that records may be lacking.
+func (a *Answer) Partial() bool { return len(a.Problems) > 0 }
+
+func (a *Answer) note(p Problem) {
+	for _, q := range a.Problems {
+		if q.Key == p.Key && q.First == p.First && q.Last == p.Last && errors.Is(q.Err, p.Err) {
+			return // met before a new listing, too
+		}
+	}
+	if len(a.Problems) == MaxProblems {
+		a.Unlisted++
+		return
+	}
+	a.Problems = append(a.Problems, p)
+}
+
+// Stats is what a query cost.
+type Stats struct {
+	Segments SegmentStats
+	Blocks   BlockStats
+	Records  RecordStats
+	Requests RequestStats
+	Time     StageTimes
+	Listings int // how often the segments were listed: more than once if some had gone
+}
+
+// SegmentStats counts segments; batches that were not flushed yet apart.
+type SegmentStats struct {
+	Listed  int // objects in the listings
+	InRange int
+	Opened  int
+	Hot     int // unflushed batches that were read
+	HotUsed int // of these, in the range
+}
+
+// BlockStats counts the blocks of the segments and batches that were opened.
+type BlockStats struct {
+	Total      int
+	OutOfRange int
+	Read       int // fetched and decoded
+	Matched    int // of these, with at least one record found
+}
+
+// RecordStats counts records.
+type RecordStats struct {
+	Scanned    int64 // in the blocks that were read
+	Found      int64 // put out
+	Duplicates int64 // found in several places and put out once; not known, 0, when a limit ended the query
+	Pieces     int64 // of those put out, pieces of a record that was cut
+}
+
+// RequestStats is the traffic with the bucket.
+type RequestStats struct {
+	Lists   int   // pages of a thousand keys
+	Gets    int   // range reads
+	Fetched int64 // bytes read
+	Hot     int64 // bytes of the unflushed batches
+	Decoded int64 // bytes of text decompressed
+}
+
+// StageTimes is the time that each stage took. Open, Fetch, Decode and Match are sums over what runs in
+// parallel; the others are of the wall clock.
+type StageTimes struct {
+	Hot, List, Open, Fetch, Decode, Match time.Duration
+
+	First time.Duration // until the first record was put out; 0: there was none
+	Total time.Duration
+}
+
+// meter is a Stats that several goroutines add to.
+type meter struct {
+	mu sync.Mutex
+	s  Stats
+}
+
+func (m *meter) add(f func(s *Stats)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f(&m.s)
+}
