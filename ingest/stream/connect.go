@@ -249,7 +249,8 @@ func (s *Stream) MaxBatch() int {
 
 // Close waits for the answers to what was published, sends the acks that are still on their way, and
 // closes the connection: all of it until ctx is done and for at most some seconds. What was not
-// answered by then fails with ErrClosed. Consumers are to be stopped before.
+// answered by then fails with ErrClosed. Consumers are to be stopped before. An error means that acks of deliveries may not have
+// been sent, so that those come again.
 func (s *Stream) Close(ctx context.Context) error {
 	s.mu.Lock()
 	if s.closed {
@@ -286,7 +287,7 @@ func (s *Stream) Close(ctx context.Context) error {
 		s.resolve(m, a, ErrClosed)
 	}
 	if err != nil {
-		return fmt.Errorf("close the connection to NATS: %w", err)
+		return fmt.Errorf("send the last acks to NATS at %s: %w", s.where, err)
 	}
 	return nil
 }
