@@ -22,8 +22,13 @@
 //   - A connection that was made once is kept up for ever; a pull that went silent is made again.
 //   - What waits in memory is bounded in bytes: Config.MaxInFlight for publishes, ConsumeConfig.MaxBytes for deliveries.
 //
-// Measured with the embedded server, which fsyncs before each ack, on a shared 2-core machine: see the
-// benchmarks in this package.
+// Measured with the embedded server, which fsyncs before each ack, on a shared 2-core machine, server and client together:
+//
+//	batch     publish    consume + ack
+//	128 KiB   236 MB/s   970 MB/s
+//	512 KiB   294 MB/s   570 MB/s
+//
+// Unflushed reads 300 MB/s, and takes 0.3 ms when there is nothing of its topic.
 //
 // It refuses servers older than 2.12.3: 2.12 before that may lose writes that it has acked
 // (nats-server pull request 7594), and older ones lack what Unflushed needs. It has no push consumers, no AckAll (on a
