@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/urfave/cli/v2"
+
+	"oklog/cmd/internal/flags"
+	"oklog/ingest"
+	"oklog/ingest/stream"
+	"oklog/objstore"
+)
+
+func ingestCommand(std streams) *cli.Command {
+	return &cli.Command{
+		Name:  "ingest",
+		Usage: "store what is published as segments in buckets",
+		Description: "Pulls batches from JetStream, gathers them by topic and day, writes a segment by size or age, and acks once it is durable in\n" +
+			"as many buckets as --write-quorum asks for. Keeps nothing on disk; run as many as you like.\n\n" +
+			"Examples:\n\n" +
+			"   oklog ingest --nats nats://nats:4222 --bucket 's3://s3.eu-central-1.amazonaws.com/logs?region=eu-central-1'\n\n" +
+			"   AWS_ACCESS_KEY_ID=key AWS_SECRET_ACCESS_KEY=secret oklog ingest --nats nats://127.0.0.1:4222 \\\n" +
+			"      --bucket 's3://127.0.0.1:9000/logs?tls=false' --bucket 's3://127.0.0.1:9001/logs?tls=false' --write-quorum 1",
+		Flags: concat(flags.NATS("`URL` of the NATS server: nats://HOST:PORT or tls://HOST:PORT"), flags.NATSLimits(), flags.Buckets(),
+			[]cli.Flag{flags.WriteQuorum()}, ingestFlags(),
+			[]cli.Flag{
+				&cli.BoolFlag{Name: "wait", Usage: "keep trying when the NATS server cannot be reached at the start", EnvVars: []string{"OKLOG_WAIT"}},
+				&cli.StringFlag{Name: "http", Usage: "`ADDRESS` for /healthz, /readyz and /metrics, like 127.0.0.1:7651; none if empty", EnvVars: []string{"OKLOG_HTTP"}},
+			}, flags.Log()),
+		Action: func(c *cli.Context) error { return runIngest(c, std) },
+	}
+}
+
+func concat(lists ...[]cli.Flag) (all []cli.Flag) {
+	for _, l := range lists {
+		all = append(all, l...)
+	}
+	return all
+}
+
+const catIngest = "Ingest"
+
+func ingestFlags() []cli.Flag {
+	return []cli.Flag{
+		flags.Size("flush-size", "`SIZE` of a topic's text at which it is written as a segment", ingest.DefaultFlushSize, catIngest),
+		&cli.DurationFlag{Name: "flush-age", Usage: "`TIME` after which it is written although it is smaller", Value: ingest.DefaultFlushAge, EnvVars: []string{"OKLOG_FLUSH_AGE"}, Category: catIngest},
+		flags.Size("memory", "`SIZE` of memory to keep within", 256<<20, catIngest),
+		&cli.DurationFlag{Name: "stop-timeout", Usage: "`TIME` that a stop may take to write what is in hand", Value: ingest.DefaultStopTimeout, EnvVars: []string{"OKLOG_STOP_TIMEOUT"}, Category: catIngest},
+	}
+}
+
+func runIngest(c *cli.Context, std streams) error {
+	if err := noArgs(c); err != nil {
+		return err
+	}
+	log, err := flags.Logger(c, std.err)
+	if err != nil {
+		return err
+	}
+	cfg, err := ingestConfig(c, log)
+	if err != nil {
+		return err
+	}
+	scfg, err := flags.Stream(c, log)
+	if err != nil {
+		return err
+	}
+	scfg.WaitForServer = c.Bool("wait")
+	if scfg.URL == "" {
+		return errors.New("no NATS server is named: add --nats nats://HOST:4222, or set OKLOG_NATS")
+	}
+	reg := newRegistry()
+	b, closeBucket, err := flags.Open(c.Context, c, log, reg)
+	if err != nil {
+		return err
+	}
+	defer closing(log, "bucket", closeBucket)
+	s, err := connect(c.Context, scfg, log)
+	if err != nil {
+		return err
+	}
+	defer closing(log, "connection to NATS", s.Close)
+	if addr := c.String("http"); addr != "" {
+		ctx, cancel := context.WithCancel(context.WithoutCancel(c.Context))
+		bound, wait, err := serveHTTP(ctx, addr, reg, log, natsCheck(s), bucketCheck(b))
+		if err != nil {
+			cancel()
+			return err
+		}
+		log.Info("serving metrics", "url", "http://"+bound+"/metrics")
+		defer func() { cancel(); wait() }()
+	}
+	return ingestFrom(c.Context, cfg, s, b, reg)
+}
+
+// ingestFrom runs an ingester until ctx is done.
+func ingestFrom(ctx context.Context, cfg ingest.Config, s *stream.Stream, b objstore.Bucket, reg prometheus.Registerer) error {
+	cfg.Stream, cfg.Bucket, cfg.Registerer = s, b, reg
+	in, err := ingest.New(cfg)
+	if err != nil {
+		return err
+	}
+	cfg.Logger.Info("ingesting", "flush size", cfg.FlushSize, "flush age", cfg.FlushAge)
+	if err := in.Run(ctx); err != nil {
+		return err
+	}
+	cfg.Logger.Info("stopped: everything in hand is stored or back in the stream")
+	return nil
+}
+
+func ingestConfig(c *cli.Context, log *slog.Logger) (cfg ingest.Config, err error) {
+	if err := flags.Positive(c, "flush-age", "stop-timeout", "ack-wait"); err != nil {
+		return cfg, err
+	}
+	cfg.FlushAge, cfg.StopTimeout, cfg.Logger = c.Duration("flush-age"), c.Duration("stop-timeout"), log
+	if cfg.FlushSize, err = flags.Bytes(c, "flush-size"); err != nil {
+		return cfg, err
+	}
+	memory, err := flags.Bytes(c, "memory")
+	if err != nil {
+		return cfg, err
+	}
+	if memory < 32<<20 {
+		return cfg, fmt.Errorf("%d bytes of memory are too few: want 32MiB at least (--memory)", memory)
+	}
+	// A quarter for batches that wait, a quarter for merges; the rest is for encoders, the programs's own
+	// needs and what the garbage collector has not taken back yet.
+	cfg.HeldBytes, cfg.MergeBytes = memory/4, memory/4
+	limitMemory(memory)
+	return cfg, nil
+}
+
+// limitMemory has the garbage collector work harder before the process takes more, unless the
+// user has said something about that.
+func limitMemory(n int64) {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(n)
+	}
+}
+
+// connect connects and makes sure of the stream. With WaitForServer it keeps trying.
+func connect(ctx context.Context, cfg stream.Config, log *slog.Logger) (*stream.Stream, error) {
+	s, err := stream.Connect(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		err := s.Ensure(ctx)
+		if err == nil {
+			return s, nil
+		}
+		if !cfg.WaitForServer || !stream.Retryable(err) || ctx.Err() != nil {
+			return nil, errors.Join(err, s.Close(context.WithoutCancel(ctx)))
+		}
+		log.Warn("the stream is not there yet; trying again", "cause", err)
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// closing closes a part at the end of a run, and waits for what it does in the background.
+func closing(log *slog.Logger, what string, closeIt func(context.Context) error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if err := closeIt(ctx); err != nil {
+		log.Warn("could not close cleanly", "what", what, "cause", err)
+	}
+}

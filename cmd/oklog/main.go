@@ -1,0 +1,99 @@
+// Command oklog runs the parts of a log system on object storage: forwarders, ingesters, or all of it
+// in one process.
+//
+//	forward ──▶ NATS JetStream ──▶ ingest ──▶ buckets ──▶ oklog-query
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+
+	"oklog/cmd/internal/flags"
+)
+
+// version is set when the program is linked.
+var version = "devel"
+
+// Exit statuses.
+const (
+	exitOK    = 0
+	exitError = 2
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-ctx.Done()
+		stop() // a second signal ends the process at once
+	}()
+	os.Exit(run(ctx, os.Args, streams{os.Stdin, os.Stdout, os.Stderr}))
+}
+
+// streams are what a command reads and writes.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// run is the program.
+func run(ctx context.Context, args []string, std streams) int {
+	app := &cli.App{
+		Name:    "oklog",
+		Usage:   "grep for all your logs, on object storage",
+		Version: version,
+		Description: "Logs go from forwarders through NATS JetStream to ingesters, which store them as segments in buckets.\n" +
+			"oklog-query finds them there.\n\n" +
+			"Try it on this machine:\n\n" +
+			"   oklog up --data /tmp/oklog &\n" +
+			"   oklog forward --topic demo /var/log/dpkg.log\n" +
+			"   oklog-query --nats nats://127.0.0.1:4222 --bucket file:///tmp/oklog/bucket --topic demo upgrade",
+		Commands:        []*cli.Command{upCommand(std), forwardCommand(std), ingestCommand(std)},
+		Reader:          std.in,
+		Writer:          std.out,
+		ErrWriter:       std.err,
+		ExitErrHandler:  func(*cli.Context, error) {},
+		HideHelpCommand: true,
+		Suggest:         true,
+		CommandNotFound: func(*cli.Context, string) {},
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return fmt.Errorf("there is no command %q: see oklog --help", c.Args().First())
+			}
+			return cli.ShowAppHelp(c)
+		},
+		OnUsageError: usageError,
+	}
+	for _, c := range app.Commands {
+		c.OnUsageError = usageError
+	}
+	err := app.RunContext(ctx, args)
+	if err == nil {
+		return exitOK
+	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		fmt.Fprintln(std.err, "oklog: stopped")
+		return exitError
+	}
+	fmt.Fprintln(std.err, "oklog: "+flags.OneLine(err))
+	return exitError
+}
+
+// usageError keeps the library from printing all of the help where one line says what is wrong.
+func usageError(c *cli.Context, err error, _ bool) error {
+	return fmt.Errorf("%w: see %s --help", err, c.Command.HelpName)
+}
+
+// noArgs refuses arguments where a command takes none.
+func noArgs(c *cli.Context) error {
+	if c.Args().Present() {
+		return fmt.Errorf("unexpected argument %q: see %s --help", c.Args().First(), c.Command.HelpName)
+	}
+	return nil
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"oklog/cmd/internal/flags"
+	"oklog/ingest/stream"
+	"oklog/ingest/stream/embedded"
+	"oklog/objstore/open"
+)
+
+// up, all in one process:
+//
+//	oklog forward ──TCP──▶ embedded NATS ──in process──▶ ingest ──▶ file://DIR/bucket
+//	                       DIR/jetstream                            or --bucket
+//	                       or --nats
+func upCommand(std streams) *cli.Command {
+	return &cli.Command{
+		Name:  "up",
+		Usage: "run all of it in one process",
+		Description: "Starts a NATS server with JetStream in DIR/jetstream, and an ingester that stores segments in the folder DIR/bucket. What was published\n" +
+			"and acked survives a crash of the machine. --nats and --bucket take the place of the embedded parts.\n\n" +
+			"Examples:\n\n" +
+			"   oklog up --data /var/lib/oklog\n\n" +
+			"   oklog up --data ./data --bucket 's3://minioadmin:minioadmin@127.0.0.1:9000/logs?tls=false'",
+		Flags: concat([]cli.Flag{
+			&cli.StringFlag{Name: "data", Usage: "`DIR` that holds everything; made when absent", EnvVars: []string{"OKLOG_DATA"}},
+			&cli.StringFlag{Name: "http", Usage: "`ADDRESS` for /healthz, /readyz and /metrics; none if empty", Value: "127.0.0.1:7650", EnvVars: []string{"OKLOG_HTTP"}},
+			&cli.StringFlag{Name: "nats-listen", Usage: "`ADDRESS` of the embedded NATS server", Value: "127.0.0.1:4222", EnvVars: []string{"OKLOG_NATS_LISTEN"}, Category: "NATS"},
+		}, flags.NATS("`URL` of a NATS server to use instead of the embedded one"), flags.NATSLimits(), flags.Buckets(), []cli.Flag{flags.WriteQuorum()}, ingestFlags(), flags.Log()),
+		Action: func(c *cli.Context) error { return runUp(c, std) },
+	}
+}
+
+func runUp(c *cli.Context, std streams) error {
+	if err := noArgs(c); err != nil {
+		return err
+	}
+	log, err := flags.Logger(c, std.err)
+	if err != nil {
+		return err
+	}
+	cfg, err := ingestConfig(c, log)
+	if err != nil {
+		return err
+	}
+	scfg, err := flags.Stream(c, log)
+	if err != nil {
+		return err
+	}
+	if c.String("data") == "" && (scfg.URL == "" || len(c.StringSlice("bucket")) == 0) {
+		return fmt.Errorf("no folder is named: add --data DIR, or set OKLOG_DATA")
+	}
+	dir, err := filepath.Abs(c.String("data"))
+	if err != nil {
+		return fmt.Errorf("find the folder %s: %w (--data)", c.String("data"), err)
+	}
+	natsURL := scfg.URL
+	if natsURL == "" {
+		server, err := embedded.Start(embedded.Config{Dir: filepath.Join(dir, "jetstream"), Listen: c.String("nats-listen"), User: scfg.Auth.User, Password: scfg.Auth.Password, Logger: log})
+		if err != nil {
+			return err
+		}
+		defer server.Shutdown()
+		scfg.InProcess, natsURL = server, server.ClientURL()
+	}
+	if len(c.StringSlice("bucket")) == 0 {
+		bucket := filepath.Join(dir, "bucket")
+		if err := os.MkdirAll(bucket, 0o755); err != nil {
+			return fmt.Errorf("make the bucket's folder: %w: choose another with --data", err)
+		}
+		if err := c.Set("bucket", fileURL(bucket)); err != nil {
+			return err
+		}
+	}
+	reg := newRegistry()
+	b, closeBucket, err := flags.Open(c.Context, c, log, reg)
+	if err != nil {
+		return err
+	}
+	defer closing(log, "bucket", closeBucket)
+	s, err := connect(c.Context, scfg, log)
+	if err != nil {
+		return err
+	}
+	defer closing(log, "connection to NATS", s.Close)
+	metrics := ""
+	if addr := c.String("http"); addr != "" {
+		ctx, cancel := context.WithCancel(context.WithoutCancel(c.Context))
+		bound, wait, err := serveHTTP(ctx, addr, reg, log, natsCheck(s), bucketCheck(b))
+		if err != nil {
+			cancel()
+			return err
+		}
+		defer func() { cancel(); wait() }()
+		metrics = "http://" + bound
+	}
+	fmt.Fprint(std.out, welcome(natsURL, metrics, c.StringSlice("bucket")))
+	return ingestFrom(c.Context, cfg, s, b, reg)
+}
+
+// fileURL names a folder as a bucket.
+func fileURL(dir string) string {
+	return (&url.URL{Scheme: "file", Path: "/" + strings.TrimPrefix(filepath.ToSlash(dir), "/")}).String()
+}
+
+// welcome is what to type next.
+func welcome(nats, http string, buckets []string) string {
+	var text strings.Builder
+	text.WriteString("oklog is up.")
+	if http != "" {
+		text.WriteString(" Health and metrics: " + http + "/readyz, /metrics")
+	}
+	forward, query := "oklog forward", "oklog-query --nats "+nats
+	if nats != stream.DefaultURL {
+		forward += " --nats " + nats
+	}
+	for _, b := range buckets {
+		query += " --bucket '" + open.Redact(b) + "'"
+	}
+	text.WriteString("\n\nIn another terminal, send it some lines, and find them:\n\n")
+	text.WriteString("  " + forward + " --topic demo FILE...\n")
+	text.WriteString("  " + query + " --topic demo PATTERN\n\n")
+	return text.String()
+}
