@@ -1,0 +1,3 @@
+package forward
+
+func child(dir string) {}

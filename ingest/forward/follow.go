@@ -1,0 +1,543 @@
+package forward
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+	"github.com/oklog/ulid/v2"
+)
+
+var errLocked = errors.New("locked")
+
+const (
+	printSize = 1 << 10 // bytes at a file's beginning that tell it from another one with its number
+	maxGone   = 8       // files rotated away from one path and still read
+	maxDir    = 100_000 // names of a folder that are searched for a rotated file
+	// settleDown keeps a busy writer from waking the reader for every line.
+	settleDown = 10 * time.Millisecond
+)
+
+// fileState is where the reading of a file is: behind which byte, and which record.
+type fileState struct {
+	Path     string    `json:"path"`
+	Volume   uint64    `json:"volume"`
+	Number   uint64    `json:"number"`
+	PrintLen int       `json:"printLen"` // bytes at the beginning
+	Print    string    `json:"print"`    // their SHA-256, 16 bytes in hex
+	Pos      int64     `json:"pos"`
+	Last     ulid.ULID `json:"last"`    // ID of the last record
+	Cutting  bool      `json:"cutting"` // which is a piece, and goes on
+}
+
+// file is an open file.
+type file struct {
+	*lane
+	path string
+	f    *os.File
+	info os.FileInfo // when it was opened, to tell it from others
+
+	volume, number uint64
+	printLen       int
+	print          string
+
+	size    int64     // when it was last read to its end
+	mtime   time.Time // then
+	grown   time.Time // when that changed
+	settled bool      // silence completes nothing more
+	gone    time.Time // when it was found to be no longer under its path; zero: it is
+}
+
+func (fl *file) state() fileState {
+	return fileState{
+		Path: fl.path, Volume: fl.volume, Number: fl.number, PrintLen: fl.printLen, Print: fl.print,
+		Pos: fl.pos, Last: fl.last, Cutting: fl.cutting,
+	}
+}
+
+// positions are those of all files, open and remembered. nil without a state folder.
+func (r *reader) positions() []fileState {
+	if r.journal == nil {
+		return nil
+	}
+	all := slices.Clone(r.idle)
+	for _, fl := range r.files {
+		all = append(all, fl.state())
+	}
+	return all
+}
+
+// fingerprint is the hash of the first n bytes of a file, or of those it has.
+func fingerprint(f io.ReaderAt, n int) (length int, sum string) {
+	b := make([]byte, n)
+	n, err := f.ReadAt(b, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return 0, ""
+	}
+	h := sha256.Sum256(b[:n])
+	return n, hex.EncodeToString(h[:16])
+}
+
+// refreshPrint tells whether the file still begins as it did, and has the fingerprint cover more of it.
+func (fl *file) refreshPrint() bool {
+	if fl.printLen > 0 {
+		if n, sum := fingerprint(fl.f, fl.printLen); n != fl.printLen || sum != fl.print {
+			return false
+		}
+	}
+	if fl.printLen < printSize {
+		fl.printLen, fl.print = fingerprint(fl.f, printSize)
+	}
+	return true
+}
+
+// is tells whether a file that was opened is the one of a state.
+func (s fileState) is(fl *file) bool {
+	if s.Number != fl.number || s.PrintLen > fl.printLen {
+		return false // a volume's number may change when it is mounted again
+	}
+	n, sum := fingerprint(fl.f, s.PrintLen)
+	return s.PrintLen == 0 || n == s.PrintLen && sum == s.Print
+}
+
+// open opens a file and goes on where its state says.
+func (r *reader) open(path string) (*file, error) {
+	fl, err := openFile(path, path)
+	if err != nil {
+		return nil, err
+	}
+	s := fileState{Path: path}
+	if i := slices.IndexFunc(r.idle, func(s fileState) bool { return s.Path == path && s.is(fl) }); i >= 0 {
+		s = r.idle[i]
+		r.idle = slices.Delete(r.idle, i, i+1)
+	}
+	return fl, r.begin(fl, s)
+}
+
+// begin makes an open file one of those that are read.
+func (r *reader) begin(fl *file, s fileState) (err error) {
+	if fl.lane, err = r.asm.addLane(r.source(fl.path), s.Last, s.Cutting); err != nil {
+		fl.f.Close()
+		return err
+	}
+	fl.pos = s.Pos
+	r.files = append(r.files, fl)
+	if fl.info.Size() < fl.pos {
+		r.restart(fl, "it is shorter than what was read of it")
+	}
+	return nil
+}
+
+// openFile opens name, which is path or what became of it.
+func openFile(name, path string) (*file, error) {
+	f, err := openShared(name)
+	if err != nil {
+		return nil, err
+	}
+	fl := &file{path: path, f: f, size: -1, grown: time.Now()}
+	if fl.info, err = f.Stat(); err == nil {
+		fl.volume, fl.number, err = identify(f)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	fl.refreshPrint()
+	return fl, nil
+}
+
+// restart reads a file that was truncated from its beginning.
+func (r *reader) restart(fl *file, why string) {
+	r.cfg.Logger.Warn("file was truncated, reading from its beginning", "file", fl.path, "position", fl.pos, "why", why)
+	fl.pos, fl.cutting, fl.printLen, fl.print = 0, false, 0, ""
+	fl.refreshPrint()
+}
+
+// path is a name that is followed, whatever file is behind it.
+type path struct {
+	name string
+	cur  *file  // nil: there is none
+	told string // the last trouble with it
+}
+
+// follow reads all inputs at once, and files beyond their ends, until it is told to stop.
+func (r *reader) follow(ctx context.Context) error {
+	var streams []*stream
+	add := func(name string, in func() (io.Reader, error)) error {
+		s, err := r.addStream(name, in)
+		streams = append(streams, s)
+		return err
+	}
+	for _, name := range r.cfg.Inputs.Files {
+		if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
+			if err := add(name, func() (io.Reader, error) { return os.Open(name) }); err != nil {
+				return err
+			}
+			continue
+		}
+		r.paths = append(r.paths, &path{name: name})
+	}
+	if r.cfg.Inputs.Stdin != nil {
+		if err := add("", func() (io.Reader, error) { return r.cfg.Inputs.Stdin, nil }); err != nil {
+			return err
+		}
+	}
+	wake := make(chan struct{}, 1)
+	defer r.watch(wake)()
+	if err := r.look(ctx); err != nil {
+		return err
+	}
+	r.findRotated()
+	looked := time.Now()
+	for !r.stopped() && (len(r.paths) > 0 || r.streams > 0) {
+		if time.Since(looked) >= r.wait.poll {
+			if err := r.look(ctx); err != nil {
+				return err
+			}
+			looked = time.Now()
+		}
+		more := false
+		for _, fl := range slices.Clone(r.files) {
+			m, err := r.readMore(ctx, fl)
+			if err != nil {
+				return err
+			}
+			more = more || m
+		}
+		for _, s := range streams {
+			if err := r.settleStream(ctx, s, quiet); err != nil {
+				return err
+			}
+		}
+		if err := r.emitAged(ctx); err != nil {
+			return err
+		}
+		pause := r.untilAged(r.wait.poll)
+		if more {
+			pause = 0
+		}
+		t := time.NewTimer(pause)
+		var err error
+		select {
+		case <-t.C:
+		case <-wake:
+			looked = time.Time{}
+		case c := <-r.chunks:
+			err = r.take(ctx, c)
+		case <-r.stop:
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+		t.Stop()
+		if err != nil {
+			return err
+		}
+	}
+	return r.endFollow(ctx, streams)
+}
+
+// endFollow makes records of unfinished lines that could not be read at the next start.
+func (r *reader) endFollow(ctx context.Context, streams []*stream) error {
+	for _, fl := range slices.Clone(r.files) {
+		if !fl.gone.IsZero() {
+			if err := r.finish(ctx, fl); err != nil {
+				return err
+			}
+		}
+	}
+	return r.endStreams(ctx, streams...)
+}
+
+// look finds out which file is behind each path.
+func (r *reader) look(ctx context.Context) error {
+	for _, p := range r.paths {
+		info, err := os.Stat(p.name)
+		if err != nil {
+			if p.cur != nil {
+				r.leave(p)
+			}
+			if !errors.Is(err, os.ErrNotExist) {
+				r.tell(p, "cannot read file, waiting for it", err)
+			}
+			continue
+		}
+		if p.cur != nil && os.SameFile(p.cur.info, info) {
+			continue
+		}
+		if p.cur != nil {
+			r.leave(p)
+		}
+		// It may have been renamed back.
+		if i := slices.IndexFunc(r.files, func(fl *file) bool { return fl.path == p.name && os.SameFile(fl.info, info) }); i >= 0 {
+			p.cur = r.files[i]
+			p.cur.gone = time.Time{}
+			continue
+		}
+		if p.cur, err = r.open(p.name); err != nil {
+			p.cur = nil
+			r.tell(p, "cannot read file, waiting for it", err)
+			continue
+		}
+		p.told = ""
+		if err := r.limitGone(ctx, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tell logs trouble with a path once.
+func (r *reader) tell(p *path, what string, err error) {
+	if text := err.Error(); text != p.told {
+		p.told = text
+		r.cfg.Logger.Warn(what, "file", p.name, "err", err)
+	}
+}
+
+// leave notes that the file is no longer behind its path. It is read on for a while.
+func (r *reader) leave(p *path) {
+	p.cur.gone = time.Now()
+	r.cfg.Logger.Info("file was rotated away or removed, reading it to its end", "file", p.name)
+	p.cur = nil
+}
+
+// limitGone finishes with the oldest of too many files that were rotated away from a path.
+func (r *reader) limitGone(ctx context.Context, p *path) error {
+	var gone []*file
+	for _, fl := range r.files {
+		if fl.path == p.name && !fl.gone.IsZero() {
+			gone = append(gone, fl)
+		}
+	}
+	for len(gone) > maxGone {
+		if err := r.finish(ctx, gone[0]); err != nil {
+			return err
+		}
+		gone = gone[1:]
+	}
+	return nil
+}
+
+// findRotated opens what an earlier run was reading under one of the paths, and lies beside it now.
+func (r *reader) findRotated() {
+	for _, p := range r.paths {
+		for _, s := range slices.Clone(r.idle) {
+			if s.Path != p.name {
+				continue
+			}
+			r.idle = slices.DeleteFunc(r.idle, func(x fileState) bool { return x == s })
+			name := r.search(s)
+			if name == "" {
+				r.cfg.Logger.Warn("file was rotated away while nobody followed it and is not beside its path any more: what it got behind the position is missing",
+					"file", s.Path, "position", s.Pos)
+				continue
+			}
+			fl, err := openFile(name, s.Path)
+			if err == nil {
+				err = r.begin(fl, s)
+			}
+			if err != nil {
+				r.cfg.Logger.Warn("cannot read rotated file", "file", name, "err", err)
+				continue
+			}
+			fl.gone = time.Now()
+			r.cfg.Logger.Info("reading the rest of a file that was rotated away", "file", name, "position", fl.pos)
+		}
+	}
+}
+
+// search finds the file of a state in the folder of its path.
+func (r *reader) search(s fileState) string {
+	dir, err := os.Open(filepath.Dir(s.Path))
+	if err != nil {
+		return ""
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(maxDir)
+	if err != nil {
+		return ""
+	}
+	for _, n := range names {
+		name := filepath.Join(filepath.Dir(s.Path), n)
+		if info, err := os.Stat(name); err != nil || !info.Mode().IsRegular() || info.Size() < s.Pos ||
+			slices.ContainsFunc(r.files, func(fl *file) bool { return os.SameFile(fl.info, info) }) {
+			continue
+		}
+		fl, err := openFile(name, s.Path)
+		if err != nil {
+			continue
+		}
+		same := s.is(fl)
+		fl.f.Close()
+		if same {
+			return name
+		}
+	}
+	return ""
+}
+
+// readMore reads what was added to a file, up to a buffer full. It tells whether there may be more at once.
+func (r *reader) readMore(ctx context.Context, fl *file) (bool, error) {
+	info, err := fl.f.Stat()
+	if err != nil {
+		r.lose(fl, err)
+		return false, nil
+	}
+	if info.Size() == fl.size && info.ModTime().Equal(fl.mtime) {
+		return false, r.silent(ctx, fl)
+	}
+	switch {
+	case info.Size() < fl.pos:
+		r.restart(fl, "it is shorter than what was read of it")
+	case !fl.refreshPrint():
+		r.restart(fl, "it begins otherwise than before")
+	}
+	n, err := fl.f.ReadAt(r.buf, fl.pos)
+	if err != nil && !errors.Is(err, io.EOF) {
+		r.lose(fl, err)
+		return false, nil
+	}
+	fl.grown, fl.settled = time.Now(), false
+	read := fl.pos + int64(n)
+	used, err := r.feed(ctx, fl.lane, r.buf[:n], open)
+	if read >= info.Size() {
+		fl.size, fl.mtime = info.Size(), info.ModTime()
+		return used > 0, err
+	}
+	return true, err
+}
+
+// silent does what is due to a file that has not grown.
+func (r *reader) silent(ctx context.Context, fl *file) error {
+	since := time.Since(fl.grown)
+	if r.start != nil && !fl.settled && since >= r.wait.settle {
+		fl.settled = true
+		n, err := fl.f.ReadAt(r.buf, fl.pos)
+		if err != nil && !errors.Is(err, io.EOF) {
+			r.lose(fl, err)
+			return nil
+		}
+		_, err = r.feed(ctx, fl.lane, r.buf[:n], quiet)
+		return err
+	}
+	if fl.gone.IsZero() {
+		return nil
+	}
+	linger := r.wait.missing
+	if slices.ContainsFunc(r.paths, func(p *path) bool { return p.name == fl.path && p.cur != nil }) {
+		linger = r.wait.linger
+	}
+	if min(since, time.Since(fl.gone)) < linger {
+		return nil
+	}
+	return r.finish(ctx, fl)
+}
+
+// finish reads a file that is gone to its end and forgets it.
+func (r *reader) finish(ctx context.Context, fl *file) error {
+	for {
+		n, err := fl.f.ReadAt(r.buf, fl.pos)
+		h := open
+		if errors.Is(err, io.EOF) {
+			h = final
+		} else if err != nil {
+			r.lose(fl, err)
+			return nil
+		}
+		if _, err := r.feed(ctx, fl.lane, r.buf[:n], h); err != nil {
+			return err
+		}
+		if h == final {
+			r.drop(fl)
+			return nil
+		}
+	}
+}
+
+// lose gives up a file that cannot be read any more. When its path leads to it again, reading goes on.
+func (r *reader) lose(fl *file, err error) {
+	for _, p := range r.paths {
+		if p.cur == fl {
+			p.cur = nil
+			r.tell(p, "cannot read file, trying again", err)
+			r.retire(fl)
+			return
+		}
+	}
+	r.cfg.Logger.Error("cannot read a rotated file to its end", "file", fl.path, "position", fl.pos, "err", err)
+	r.drop(fl)
+}
+
+// watch wakes the reader when something happens to a file. Polling finds it as well, only later: so
+// trouble with it is no error. The function that it returns ends it.
+func (r *reader) watch(wake chan<- struct{}) (end func()) {
+	if len(r.paths) == 0 {
+		return func() {}
+	}
+	w, err := fsnotify.NewWatcher()
+	if err != nil {
+		r.cfg.Logger.Info("files are polled, the system does not tell of changes", "err", err)
+		return func() {}
+	}
+	names := map[string]bool{}
+	dirs := map[string]bool{}
+	for _, p := range r.paths {
+		name := filepath.Clean(p.name)
+		names[name] = true
+		dirs[filepath.Dir(name)] = true
+	}
+	for d := range dirs {
+		if err := w.Add(d); err != nil {
+			r.cfg.Logger.Info("files in this folder are polled, the system does not tell of changes", "folder", d, "err", err)
+		}
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { relay(w, names, wake, r.cfg.Logger) })
+	return func() {
+		w.Close()
+		wg.Wait()
+	}
+}
+
+// relay turns events into signals, until the watcher is closed.
+func relay(w *fsnotify.Watcher, names map[string]bool, wake chan<- struct{}, log *slog.Logger) {
+	pending := false
+	var calm <-chan time.Time // until it fires, events only collect
+	for {
+		select {
+		case e, ok := <-w.Events:
+			if !ok {
+				return
+			}
+			if !names[filepath.Clean(e.Name)] {
+				continue
+			}
+			if calm != nil {
+				pending = true
+				continue
+			}
+			signal(wake)
+			calm = time.After(settleDown)
+		case <-calm:
+			calm = nil
+			if pending {
+				pending = false
+				signal(wake)
+				calm = time.After(settleDown)
+			}
+		case err, ok := <-w.Errors:
+			if !ok {
+				return
+			}
+			log.Debug("watching files", "err", err) // what it missed, polling finds
+		}
+	}
+}
