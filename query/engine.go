@@ -309,6 +309,10 @@ func (r *run) take(sc *scan, c *segment.Cursor, n int) error {
 	for range n {
 		rec := Record{Record: c.Next()}
 		rec.Joined = r.joined(rec.Record)
+		if r.q.Limit > 0 && r.ans.Count == r.q.Limit && !rec.Joined {
+			r.limited = true // the piece before it goes on in one that was not found
+			return segment.ErrStop
+		}
 		r.last, r.piece, r.any = rec.ID, rec.Piece, true
 		if !rec.Joined {
 			r.ans.Count++

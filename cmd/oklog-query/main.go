@@ -1,0 +1,274 @@
+// Command oklog-query is what people type: it finds records in the segments of a bucket, and in what is
+// not flushed yet, and prints them as grep does.
+//
+//	arguments ──▶ options ──▶ query.Engine ──▶ printer ──▶ standard output
+//	                            │       └─ stream (--nats): unflushed batches, first
+//	                            └─ objstore/open (--bucket): segments
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"oklog/ingest/stream"
+	"oklog/objstore"
+	"oklog/objstore/open"
+	"oklog/objstore/segment"
+	"oklog/query"
+)
+
+// version is set by the linker: -ldflags "-X main.version=...".
+var version = "devel"
+
+// Exit statuses, as grep's.
+const (
+	exitFound     = 0
+	exitNone      = 1
+	exitTrouble   = 2
+	exitInterrupt = 130
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// The second one ends the process, whatever it is doing.
+	context.AfterFunc(ctx, stop)
+	code := run(ctx, os.Args, os.Stdin, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run is the program. args[0] is its name. Nothing is read from standard input.
+func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) int {
+	code := exitTrouble
+	app := newApp(stdout, stderr, func(c *cli.Context) error {
+		opts, err := parseOptions(c, isTerminal(stdout))
+		if err != nil {
+			return err
+		}
+		code, err = search(ctx, opts, stdout, stderr)
+		return err
+	})
+	err := app.RunContext(ctx, reorder(args, app.Flags))
+	switch {
+	case ctx.Err() != nil:
+		return exitInterrupt
+	case err != nil:
+		// One line, whatever the libraries below put into theirs.
+		text := strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' }), " ")
+		fmt.Fprintf(stderr, "oklog-query: %s\n", text)
+		return exitTrouble
+	}
+	return code
+}
+
+// search runs one query and prints the answer.
+func search(ctx context.Context, opts options, stdout, stderr io.Writer) (int, error) {
+	logger := slog.New(&lineHandler{w: stderr})
+	// One bucket that can be read is enough: each holds all segments.
+	bucket, closeBucket, err := open.Bucket(ctx, opts.buckets, open.Config{WriteQuorum: 1, Logger: logger})
+	if err != nil {
+		return exitTrouble, err
+	}
+	defer func() { _ = closeBucket(ctx) }() // nothing was written
+	cfg := query.Config{Bucket: bucket, MaxHotBytes: opts.maxHot}
+	if opts.stream != nil {
+		s, err := stream.Connect(ctx, *opts.stream)
+		if err != nil {
+			return exitTrouble, err
+		}
+		defer func() { _ = s.Close(ctx) }()
+		cfg.Hot = hot{s, logger}
+	}
+	engine, err := query.New(cfg)
+	if err != nil {
+		return exitTrouble, err
+	}
+	out := bufio.NewWriterSize(stdout, 64<<10)
+	var broken error // the output cannot be written any more
+	p := newPrinter(out, opts)
+	q := opts.query
+	q.Idle = func() {
+		if err := out.Flush(); err != nil && broken == nil {
+			broken = err
+		}
+	}
+	ans, err := engine.Run(ctx, q, func(r query.Record) error {
+		if broken == nil {
+			broken = p.print(r)
+		}
+		if broken != nil {
+			return segment.ErrStop
+		}
+		return nil
+	})
+	if broken == nil {
+		broken = p.finish(ans, err)
+	}
+	if e := out.Flush(); broken == nil {
+		broken = e
+	}
+	switch {
+	case ctx.Err() != nil:
+		return exitInterrupt, nil
+	case err != nil:
+		return exitTrouble, explain(err)
+	case errors.Is(broken, syscall.EPIPE) || errors.Is(broken, io.ErrClosedPipe):
+		return exitFound, nil // whoever reads has seen enough
+	case broken != nil:
+		return exitTrouble, fmt.Errorf("write output: %w", broken)
+	}
+	if opts.stats {
+		printStats(stderr, ans)
+	}
+	if ans.Partial() {
+		warnPartial(stderr, ans)
+		return exitTrouble, nil
+	}
+	if ans.Count > 0 {
+		return exitFound, nil
+	}
+	if ans.Stats.Segments.Listed == 0 && ans.Stats.Segments.Hot == 0 && isTerminal(stderr) {
+		hintTopics(ctx, stderr, bucket, q.Topic)
+	}
+	return exitNone, nil
+}
+
+// explain adds what to do next to errors that do not say it.
+func explain(err error) error {
+	switch {
+	case errors.Is(err, objstore.ErrNoBucket):
+		return fmt.Errorf("%w: check the URL after --bucket", err)
+	case errors.Is(err, objstore.ErrDenied):
+		return fmt.Errorf("%w: check the credentials (in the URL after --bucket, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)", err)
+	case errors.Is(err, stream.ErrUnavailable):
+		return fmt.Errorf("%w: repeat it, or leave out --nats to search what is flushed", err)
+	}
+	return err
+}
+
+// hot is the stream as a query sees it.
+type hot struct {
+	s   *stream.Stream
+	log *slog.Logger
+}
+
+var _ query.Hot = hot{}
+
+// Unflushed implements query.Hot. Where no stream has been made nothing was published.
+func (h hot) Unflushed(ctx context.Context, topic string) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		for body, err := range h.s.Unflushed(ctx, topic) {
+			if errors.Is(err, stream.ErrNoStream) {
+				h.log.Warn("nothing is unflushed", slog.Any("err", err))
+				return
+			}
+			if !yield(body, err) {
+				return
+			}
+		}
+	}
+}
+
+// lineHandler writes log records as single lines, such as other messages of the program.
+type lineHandler struct{ w io.Writer }
+
+// Enabled implements slog.Handler: warnings and errors are for people to see.
+func (h *lineHandler) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelWarn }
+
+// Handle implements slog.Handler.
+func (h *lineHandler) Handle(_ context.Context, r slog.Record) error {
+	line := "oklog-query: warning: " + r.Message
+	r.Attrs(func(a slog.Attr) bool {
+		if a.Key == "err" {
+			line += ": " + strings.ReplaceAll(a.Value.String(), "\n", "; ")
+		}
+		return true
+	})
+	_, err := io.WriteString(h.w, line+"\n")
+	return err
+}
+
+// WithAttrs implements slog.Handler.
+func (h *lineHandler) WithAttrs([]slog.Attr) slog.Handler { return h }
+
+// WithGroup implements slog.Handler.
+func (h *lineHandler) WithGroup(string) slog.Handler { return h }
+
+// warnPartial says what is lacking.
+func warnPartial(w io.Writer, ans *query.Answer) {
+	const show = 10
+	n := len(ans.Problems) + ans.Unlisted
+	fmt.Fprintf(w, "oklog-query: the answer is partial: records may be missing, %d thing%s could not be read:\n", n, plural(n))
+	for _, p := range ans.Problems[:min(show, len(ans.Problems))] {
+		hint := ""
+		if errors.Is(p.Err, query.ErrHotTooLarge) {
+			hint = ": raise --max-unflushed"
+		}
+		fmt.Fprintf(w, "  %s%s\n", strings.ReplaceAll(p.String(), "\n", " "), hint)
+	}
+	if n > show {
+		fmt.Fprintf(w, "  and %d more\n", n-show)
+	}
+}
+
+// hintTopics says which topics there are: one short listing for each.
+func hintTopics(ctx context.Context, w io.Writer, b objstore.Bucket, topic string) {
+	const most = 20
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	var topics []string
+	for after := ""; len(topics) < most; {
+		next := ""
+		for info, err := range b.List(ctx, "", after) {
+			if err != nil {
+				return
+			}
+			next, _, _ = strings.Cut(info.Key, "/")
+			break
+		}
+		if next == "" {
+			break
+		}
+		if segment.CheckTopic(next) == nil {
+			topics = append(topics, next)
+		}
+		after = next + "0" // behind everything in it: '0' follows '/'
+	}
+	switch {
+	case len(topics) == 0:
+		fmt.Fprintln(w, "oklog-query: there are no segments at all in this bucket")
+	case len(topics) == 1 && topics[0] == topic:
+		fmt.Fprintf(w, "oklog-query: topic %s has no segments in this range: try an earlier --from\n", topic)
+	default:
+		fmt.Fprintf(w, "oklog-query: topic %s has no segments in this range; topics here: %s\n", topic, strings.Join(topics, " "))
+	}
+}
+
+func plural(n int) string {
+	if n == 1 {
+		return ""
+	}
+	return "s"
+}
+
+// isTerminal tells whether w is one.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	st, err := f.Stat()
+	return err == nil && st.Mode()&os.ModeCharDevice != 0
+}

@@ -1,0 +1,235 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"oklog/ingest/stream"
+	"oklog/objstore/segment"
+	"oklog/query"
+)
+
+// options are the arguments, checked.
+type options struct {
+	buckets []string
+	stream  *stream.Config // nil without --nats
+	query   query.Query
+	pattern query.Pattern
+	maxHot  int64 // bytes
+
+	time, ulid, source, json bool // what is printed of a record besides its text
+	color                    bool
+	stats                    bool
+}
+
+const description = `Prints the records of a topic that hold PATTERN, in the order of their times; all of them without one.
+
+Examples:
+   oklog-query --bucket file:///var/lib/oklog/bucket --topic web --from 1h "connection refused"
+   oklog-query --bucket s3://minio:9000/logs?tls=false --nats nats://nats:4222 --topic web --from 5m 10.1.2.3
+   oklog-query --topic web --from 2026-11-22T17:00 --to 2026-11-22T18:00 -c "status=500"
+   oklog-query --topic web --from 2d --regex -i '(error|warn).*timeout'
+   oklog-query --topic web --from 7d --newest --limit 100 --time --source panic
+   oklog-query --topic web --from 01KAPV2P4X4Q8S3M6W1Z0N5R7T --limit 1000 --ulid     (the next page)
+   with OKLOG_BUCKET (and OKLOG_NATS, OKLOG_TOPIC) set in the environment
+
+Bounds (--from is included, --to is not):
+   2026-11-22T17:10:49Z, 2026-11-22T17:10 and 2026-11-22 (UTC unless a zone is given), now,
+   how long ago (90s, 5m, 1h30m, 2d, 1w), or the ULID of a record, which is itself left out.
+
+Exit status: 0 records were found, 1 none, 2 an error, also if the answer is only partial.`
+
+func newApp(stdout, stderr io.Writer, action cli.ActionFunc) *cli.App {
+	const where, what, how, more = "Data", "Find", "Output", "Server (NATS)" // shown in this order, which is the alphabet's
+	return &cli.App{
+		Name:                      "oklog-query",
+		Usage:                     "grep the logs in object storage",
+		UsageText:                 "oklog-query --bucket URL... [--nats URL] --topic T [--from 1h] [--to now] [options] [PATTERN]",
+		Description:               description,
+		Version:                   version,
+		HideHelpCommand:           true,
+		HideVersion:               true, // its -v means something else here
+		UseShortOptionHandling:    true,
+		DisableSliceFlagSeparator: true,
+		Writer:                    stdout,
+		ErrWriter:                 stderr,
+		ExitErrHandler:            func(*cli.Context, error) {},
+		OnUsageError: func(_ *cli.Context, err error, _ bool) error {
+			return fmt.Errorf("%w: see oklog-query --help", err)
+		},
+		Action: func(c *cli.Context) error {
+			if c.Bool("version") {
+				_, err := fmt.Fprintf(stdout, "oklog-query %s\n", version)
+				return err
+			}
+			return action(c)
+		},
+		Flags: []cli.Flag{
+			&cli.StringSliceFlag{Name: "bucket", Category: where, EnvVars: []string{"OKLOG_BUCKET"}, Usage: "`URL` of a bucket: s3://HOST[:PORT]/BUCKET[/PREFIX][?region=R&tls=false] or file:///PATH; several times, or with commas, for copies"},
+			&cli.StringFlag{Name: "nats", Category: where, EnvVars: []string{"OKLOG_NATS"}, Usage: "`URL` of the NATS server: records that are not flushed yet are found as well"},
+			&cli.StringFlag{Name: "topic", Category: where, EnvVars: []string{"OKLOG_TOPIC"}, Usage: "the `TOPIC` to search"},
+
+			&cli.StringFlag{Name: "from", Category: what, Value: "1h", Usage: "the `TIME` to begin at"},
+			&cli.StringFlag{Name: "to", Category: what, Usage: "the `TIME` to end before", DefaultText: "now, and what clocks that are ahead have stamped"},
+			&cli.StringSliceFlag{Name: "e", Category: what, Usage: "a `PATTERN`: several times for any of several, or for one that begins with -"},
+			&cli.BoolFlag{Name: "regex", Aliases: []string{"E"}, Category: what, Usage: "patterns are regular expressions (RE2)"},
+			&cli.BoolFlag{Name: "ignore-case", Aliases: []string{"i"}, Category: what, Usage: "upper and lower case are the same"},
+			&cli.BoolFlag{Name: "invert-match", Aliases: []string{"v"}, Category: what, Usage: "the records that do not match"},
+			&cli.Int64Flag{Name: "limit", Aliases: []string{"n"}, Category: what, Usage: "stop after `N` records", DefaultText: "no limit"},
+			&cli.BoolFlag{Name: "newest", Category: what, Usage: "the newest record first"},
+
+			&cli.BoolFlag{Name: "count", Aliases: []string{"c"}, Category: how, Usage: "print only how many records there are"},
+			&cli.BoolFlag{Name: "time", Category: how, Usage: "print each record's time (UTC) before it"},
+			&cli.BoolFlag{Name: "ulid", Category: how, Usage: "print each record's ULID before it"},
+			&cli.BoolFlag{Name: "source", Category: how, Usage: "print each record's source before it: {key=value ...}"},
+			&cli.BoolFlag{Name: "json", Category: how, Usage: "print an object a line: ulid, time, source, and text, or text_base64 where it is not UTF-8"},
+			&cli.StringFlag{Name: "color", Category: how, Value: "auto", Usage: "highlight what matches: `WHEN` is auto (on a terminal), always or never"},
+			&cli.BoolFlag{Name: "stats", Category: how, Usage: "print what the query cost to standard error"},
+			&cli.Int64Flag{Name: "max-unflushed", Category: how, Value: 256, Usage: "hold at most so many `MIB` of unflushed records in memory"},
+
+			&cli.StringFlag{Name: "nats-stream", Category: more, Value: stream.DefaultStream, EnvVars: []string{"OKLOG_NATS_STREAM"}, Usage: "`NAME` of the stream"},
+			&cli.StringFlag{Name: "nats-creds", Category: more, EnvVars: []string{"OKLOG_NATS_CREDS"}, Usage: "`FILE` of user JWT and seed"},
+			&cli.StringFlag{Name: "nats-nkey", Category: more, EnvVars: []string{"OKLOG_NATS_NKEY"}, Usage: "`FILE` of an NKey seed"},
+			&cli.StringFlag{Name: "nats-user", Category: more, EnvVars: []string{"OKLOG_NATS_USER"}, Usage: "`USER` name"},
+			&cli.StringFlag{Name: "nats-password", Category: more, EnvVars: []string{"OKLOG_NATS_PASSWORD"}, Usage: "`PASSWORD` of the user"},
+			&cli.StringFlag{Name: "nats-token", Category: more, EnvVars: []string{"OKLOG_NATS_TOKEN"}, Usage: "`TOKEN`"},
+			&cli.StringFlag{Name: "nats-ca", Category: more, EnvVars: []string{"OKLOG_NATS_CA"}, Usage: "`FILE` of the authorities that sign the server's certificate"},
+			&cli.StringFlag{Name: "nats-cert", Category: more, EnvVars: []string{"OKLOG_NATS_CERT"}, Usage: "`FILE` of the client's certificate"},
+			&cli.StringFlag{Name: "nats-key", Category: more, EnvVars: []string{"OKLOG_NATS_KEY"}, Usage: "`FILE` of the client's key"},
+
+			&cli.BoolFlag{Name: "version", Usage: "print the version"},
+		},
+	}
+}
+
+// parseOptions checks everything that can be checked before anything is connected to.
+func parseOptions(c *cli.Context, terminal bool) (options, error) {
+	opts := options{
+		time: c.Bool("time"), ulid: c.Bool("ulid"), source: c.Bool("source"), json: c.Bool("json"), stats: c.Bool("stats"),
+	}
+	for _, list := range c.StringSlice("bucket") {
+		for u := range strings.SplitSeq(list, ",") {
+			if u = strings.TrimSpace(u); u != "" {
+				opts.buckets = append(opts.buckets, u)
+			}
+		}
+	}
+	if len(opts.buckets) == 0 {
+		return opts, errors.New("--bucket is missing: say where the segments are, such as --bucket file:///var/lib/oklog/bucket or --bucket s3://HOST/BUCKET, or set OKLOG_BUCKET")
+	}
+	q := &opts.query
+	q.Topic, q.Newest, q.Limit, q.CountOnly = c.String("topic"), c.Bool("newest"), c.Int64("limit"), c.Bool("count")
+	if q.Topic == "" {
+		return opts, errors.New("--topic is missing: say which topic to search, such as --topic web, or set OKLOG_TOPIC")
+	}
+	if err := segment.CheckTopic(q.Topic); err != nil {
+		return opts, fmt.Errorf("--topic: %w", err)
+	}
+	if q.Limit < 0 || c.IsSet("limit") && q.Limit == 0 {
+		return opts, fmt.Errorf("--limit %d: want at least 1", q.Limit)
+	}
+	var err error
+	if q.Range, err = query.ParseRange(c.String("from"), c.String("to"), time.Now()); err != nil {
+		return opts, err
+	}
+	if err := opts.parsePattern(c); err != nil {
+		return opts, err
+	}
+	const most = 1 << 20
+	mib := c.Int64("max-unflushed")
+	if mib < 1 || mib > most {
+		return opts, fmt.Errorf("--max-unflushed %d: want 1 to %d (MiB)", mib, most)
+	}
+	opts.maxHot = mib << 20
+	switch when := c.String("color"); when {
+	case "auto":
+		opts.color = terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	case "always":
+		opts.color = true
+	case "never":
+	default:
+		return opts, fmt.Errorf("--color %s: want auto, always or never", when)
+	}
+	if url := c.String("nats"); url != "" {
+		opts.stream = &stream.Config{
+			URL: url, Name: "oklog-query", Stream: c.String("nats-stream"),
+			Auth: stream.Auth{
+				CredentialsFile: c.String("nats-creds"), NKeyFile: c.String("nats-nkey"),
+				User: c.String("nats-user"), Password: c.String("nats-password"), Token: c.String("nats-token"),
+			},
+			TLS: stream.TLS{CA: c.String("nats-ca"), Cert: c.String("nats-cert"), Key: c.String("nats-key")},
+		}
+	}
+	return opts, nil
+}
+
+func (opts *options) parsePattern(c *cli.Context) error {
+	texts := c.StringSlice("e")
+	args := c.Args().Slice()
+	switch {
+	case len(texts) > 0 && len(args) > 0:
+		return fmt.Errorf("the pattern %q stands beside -e: give it with -e, too", args[0])
+	case len(args) > 1:
+		return fmt.Errorf("%d patterns (%q, %q): want one: put it in quotes if it holds spaces, or give several with -e", len(args), args[0], args[1])
+	}
+	opts.pattern = query.Pattern{
+		Texts: append(texts, args...), Regex: c.Bool("regex"), IgnoreCase: c.Bool("ignore-case"), Invert: c.Bool("invert-match"),
+	}
+	m, err := query.NewMatcher(opts.pattern)
+	if err != nil {
+		if opts.pattern.Regex {
+			err = fmt.Errorf("%w: mend it, or leave out --regex to search for the text as it is", err)
+		}
+		return err
+	}
+	opts.query.Matcher = m
+	return nil
+}
+
+// reorder puts the flags in front of the pattern: people type them behind it as well, and the flag package
+// stops at the first argument that is none.
+func reorder(args []string, flags []cli.Flag) []string {
+	if len(args) == 0 {
+		return args
+	}
+	takesValue := map[string]bool{}
+	for _, f := range flags {
+		_, isBool := f.(*cli.BoolFlag)
+		for _, name := range f.Names() {
+			takesValue[name] = !isBool
+		}
+	}
+	front, patterns := []string{args[0]}, []string{}
+	rest := args[1:]
+	for len(rest) > 0 {
+		a := rest[0]
+		rest = rest[1:]
+		if a == "--" {
+			patterns = append(patterns, rest...)
+			break
+		}
+		if len(a) < 2 || a[0] != '-' {
+			patterns = append(patterns, a)
+			continue
+		}
+		front = append(front, a)
+		name := strings.TrimPrefix(strings.TrimPrefix(a, "-"), "-")
+		if strings.Contains(name, "=") {
+			continue
+		}
+		wants, known := takesValue[name]
+		if !known && !strings.HasPrefix(a, "--") {
+			wants = takesValue[name[len(name)-1:]] // -ie PATTERN
+		}
+		if wants && len(rest) > 0 {
+			front, rest = append(front, rest[0]), rest[1:]
+		}
+	}
+	return append(append(front, "--"), patterns...)
+}

@@ -1,0 +1,175 @@
+package query
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"oklog/objstore"
+	"oklog/objstore/segment"
+)
+
+// naive is what a query has to answer.
+func naive(all []entry, q Query, p Pattern) (want []entry, count int64) {
+	var res []*regexp.Regexp
+	for _, text := range p.Texts {
+		if !p.Regex {
+			text = regexp.QuoteMeta(text)
+		}
+		if p.IgnoreCase {
+			text = "(?i)" + text
+		}
+		res = append(res, regexp.MustCompile(text))
+	}
+	for _, e := range all {
+		if e.id.Compare(q.Range.From) < 0 || e.id.Compare(q.Range.To) >= 0 {
+			continue
+		}
+		match := len(res) == 0
+		for i, re := range res {
+			if p.Regex || p.IgnoreCase {
+				match = match || re.MatchString(e.text)
+			} else {
+				match = match || strings.Contains(e.text, p.Texts[i])
+			}
+		}
+		if match != p.Invert {
+			want = append(want, e)
+		}
+	}
+	if q.Newest {
+		slices.Reverse(want)
+	}
+	for i, e := range want {
+		joined := false
+		if i > 0 && !q.Newest {
+			l := want[i-1]
+			joined = l.piece&segment.Continued != 0 && e.piece&segment.Continues != 0 && after(l.id) == e.id
+		} else if i > 0 {
+			l := want[i-1]
+			joined = l.piece&segment.Continues != 0 && e.piece&segment.Continued != 0 && after(e.id) == l.id
+		}
+		if !joined {
+			count++
+		}
+	}
+	return want, count
+}
+
+func randomPattern(rnd *rand.Rand) Pattern {
+	texts := []string{"", "status=500", "Error", "line 1", "absent", "a\nb", "\n", "k", "GRÜSSE", "grüße", "KÖLN", "%d", "\x00", "ks", "K", "10.0.1.", "=", "sure %"}
+	exprs := []string{"", "^$", "status=(500|200)$", "^line", "a.b", `(?s)a.b`, `(?m)^\tat`, `\d+\.\d+\.`, "[[:upper:]]rror", "x*", "^plain$", `\x{fffd}`}
+	p := Pattern{Regex: rnd.IntN(3) == 0, IgnoreCase: rnd.IntN(3) == 0, Invert: rnd.IntN(4) == 0}
+	for range rnd.IntN(3) {
+		if p.Regex {
+			p.Texts = append(p.Texts, exprs[rnd.IntN(len(exprs))])
+		} else {
+			p.Texts = append(p.Texts, texts[rnd.IntN(len(texts))])
+		}
+	}
+	return p
+}
+
+func randomRange(rnd *rand.Rand, all []entry) Range {
+	any := func() (r Range) {
+		a, b := all[rnd.IntN(len(all))].id, all[rnd.IntN(len(all))].id
+		if a.Compare(b) > 0 {
+			a, b = b, a
+		}
+		return Range{From: a, To: b}
+	}
+	switch rnd.IntN(5) {
+	case 0:
+		return everything()
+	case 1:
+		at := day0.Add(time.Duration(rnd.Int64N(int64(4 * 24 * time.Hour))))
+		return Range{From: atTime(at), To: atTime(at.Add(time.Duration(rnd.Int64N(int64(30 * time.Hour)))))}
+	case 2:
+		r := any()
+		r.To = after(r.From) // a single one
+		return r
+	default:
+		return any()
+	}
+}
+
+// A query over any layout of segments and batches answers what a filter over all records does.
+func TestOracle(t *testing.T) {
+	for seed := range uint64(24) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			rnd := rand.New(rand.NewPCG(seed, 1))
+			all := world(rnd, 50+rnd.IntN(800))
+			b := objstore.NewMemory("test", time.Now)
+			hot := scatter(t, rnd, b, "web", all)
+			scatter(t, rnd, b, "web-2", world(rnd, 50)) // not to be found
+			cfg := Config{
+				Bucket: b, Hot: hot, Workers: 1 + rnd.IntN(4), Fetches: 1 + rnd.IntN(8),
+				MaxBytes: []int64{1, 5_000, 0}[rnd.IntN(3)],
+			}
+			if len(hot.bodies) == 0 {
+				cfg.Hot = nil
+			}
+			e := newEngine(t, cfg)
+			for i := range 15 {
+				p := randomPattern(rnd)
+				m, err := NewMatcher(p)
+				if err != nil {
+					t.Fatal(err)
+				}
+				q := Query{Topic: "web", Range: randomRange(rnd, all), Matcher: m, Newest: rnd.IntN(2) == 0}
+				want, count := naive(all, q, p)
+				have, ans := ask(t, e, q)
+				same(t, want, have)
+				if ans.Partial() || ans.Count != count || ans.Stats.Records.Found != int64(len(want)) {
+					t.Fatalf("%+v %+v: count %d, want %d; %v", q, p, ans.Count, count, ans.Problems)
+				}
+				q.CountOnly = true
+				if ans, err := e.Run(t.Context(), q, nil); err != nil || ans.Count != count {
+					t.Fatalf("%+v %+v: counted %d, %v, want %d", q, p, ans.Count, err, count)
+				}
+				q.Limit = 1 + rnd.Int64N(20)
+				if ans, err := e.Run(t.Context(), q, nil); err != nil || ans.Count != min(count, q.Limit) {
+					t.Fatalf("%+v %+v: counted %d, %v, want %d", q, p, ans.Count, err, min(count, q.Limit))
+				}
+				q.CountOnly = false
+				have, ans = ask(t, e, q)
+				if ans.Count != min(count, q.Limit) {
+					t.Fatalf("limit %d: count %d of %d", q.Limit, ans.Count, count)
+				}
+				same(t, want[:len(have)], have)
+				if i == 0 {
+					page(t, e, q, want)
+				}
+			}
+		})
+	}
+}
+
+// page reads an answer in pages, the last ULID of one being the bound of the next.
+func page(t *testing.T, e *Engine, q Query, want []entry) {
+	t.Helper()
+	var have []entry
+	for {
+		got, _ := ask(t, e, q)
+		if len(got) == 0 {
+			break
+		}
+		have = append(have, got...)
+		last := got[len(got)-1].id
+		if q.Newest {
+			q.Range.To = last
+		} else {
+			q.Range.From = after(last)
+		}
+		if len(have) > 100 {
+			same(t, want[:len(have)], have)
+			return
+		}
+	}
+	same(t, want, have)
+}
