@@ -205,8 +205,8 @@ func (m *Memory) wrap(op, key string, err error) error { return Wrap(op, key, m.
 // Wrap gives an error of a bucket its form: "put KEY in BUCKET: cause". It is for the
 // implementations of Bucket.
 func Wrap(op, key, bucket string, err error) error {
-	if op == "list" && key == "" {
-		return fmt.Errorf("list %s: %w", bucket, err)
+	if key == "" {
+		return fmt.Errorf("%s %s: %w", op, bucket, err)
 	}
 	return fmt.Errorf("%s %s in %s: %w", op, clip(key), bucket, err)
 }
