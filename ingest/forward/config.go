@@ -230,7 +230,7 @@ func (cfg *Config) checkLimits() error {
 	case l.BatchAge < 0:
 		return bad("batch age %s: want more than 0 (--batch-age)", l.BatchAge)
 	case l.Spool < 1:
-		return bad("spool of %d bytes: want at least 1 (--spool-size)", l.Spool)
+		return bad("spool of %d bytes: want at least 1 (--spool-size, --drop-size)", l.Spool)
 	case l.Flush < 1 || l.Flush > 1<<30:
 		return bad("segments of %d bytes: want 1 to %d (--flush-size)", l.Flush, 1<<30)
 	case l.Stop < 0:

@@ -630,9 +630,9 @@ func TestConfigErrors(t *testing.T) {
 		"check the path": func(c *Config) { c.Inputs.Files = []string{file + ".not"} },
 		"is a folder":    func(c *Config) { c.Inputs.Files = []string{filepath.Dir(file)} },
 		"--multiline":    func(c *Config) { c.Inputs.Multiline = "(" },
-		"--time-pattern": func(c *Config) { c.Time.Pattern = "(" },
-		"--time-format":  func(c *Config) { c.Time.Format = "rfc339" },
-		"--time-field":   func(c *Config) { c.Time.Format = time.Stamp },
+		"--time-regex":   func(c *Config) { c.Time.Pattern = "(" },
+		"--time":         func(c *Config) { c.Time.Format = "rfc339" },
+		"--time-json":    func(c *Config) { c.Time.Format = time.Stamp },
 	} {
 		t.Run(want, func(t *testing.T) {
 			cfg := Config{Topic: "t", Inputs: Inputs{Files: []string{file}}, Publisher: newRecorder()}
@@ -704,16 +704,9 @@ func FuzzLines(f *testing.F) {
 	f.Add(strings.Repeat("long", 50)+"\n\n\r\n", uint16(7), uint8(0), uint8(1))
 	f.Add("%s\x00\xff\n", uint16(1), uint8(1), uint8(255))
 	f.Fuzz(func(t *testing.T, text string, seed uint16, limit, batch uint8) {
-		rnd := rand.New(rand.NewPCG(uint64(seed), 1))
-		var rs []io.Reader
-		for rest := text; rest != ""; {
-			n := 1 + rnd.IntN(min(len(rest), 64))
-			rs = append(rs, strings.NewReader(rest[:n]))
-			rest = rest[n:]
-		}
 		p := newRecorder()
 		s := run(t, Config{
-			Inputs: Inputs{Stdin: io.MultiReader(rs...)}, Publisher: p,
+			Inputs: Inputs{Stdin: newChopper(text, uint64(seed))}, Publisher: p,
 			Limits: Limits{Record: minRecord + int(limit), Batch: 1 + int(batch)},
 		})
 		equal(t, texts(t, p.records(t)), split(text))
@@ -765,4 +758,23 @@ func (discard) Publish(context.Context, string, string, []byte) (Ack, error) {
 	a := &ack{done: make(chan struct{})}
 	close(a.done)
 	return a, nil
+}
+
+// chopper is a reader of a text in chunks of 1 to 64 bytes.
+type chopper struct {
+	rest string
+	rnd  *rand.Rand
+}
+
+func newChopper(text string, seed uint64) *chopper {
+	return &chopper{text, rand.New(rand.NewPCG(seed, 7))}
+}
+
+func (c *chopper) Read(b []byte) (int, error) {
+	if c.rest == "" {
+		return 0, io.EOF
+	}
+	n := copy(b[:min(len(b), 1+c.rnd.IntN(64))], c.rest)
+	c.rest = c.rest[n:]
+	return n, nil
 }

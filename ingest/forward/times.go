@@ -74,7 +74,7 @@ func newTimeParser(cfg TimeConfig) (*timeParser, error) {
 	if cfg.Pattern != "" {
 		var err error
 		if p.pattern, err = regexp.Compile(cfg.Pattern); err != nil {
-			return nil, bad("bad pattern of times: %w (--time-pattern)", err)
+			return nil, bad("bad pattern of times: %w (--time-regex)", err)
 		}
 	}
 	if cfg.JSONField != "" {
@@ -85,10 +85,10 @@ func newTimeParser(cfg TimeConfig) (*timeParser, error) {
 		a := time.Date(2001, 2, 3, 4, 5, 6, 789e6, time.UTC).Format(cfg.Format)
 		b := time.Date(2012, 11, 20, 19, 38, 47, 123e6, time.UTC).Format(cfg.Format)
 		if a == b {
-			return nil, bad("bad format of times %q: want rfc3339, unix, unix-ms, unix-us, unix-ns or a layout like %q (--time-format)", cfg.Format, time.StampMilli)
+			return nil, bad("bad format of times %q: want rfc3339, unix, unix-ms, unix-us, unix-ns or a layout like %q (--time)", cfg.Format, time.StampMilli)
 		}
 		if p.pattern == nil && p.path == nil {
-			return nil, bad("the layout %q (--time-format) needs a pattern that finds the time in a record (--time-pattern), or a JSON field (--time-field)", cfg.Format)
+			return nil, bad("the layout %q (--time) needs a pattern that finds the time in a record (--time-regex), or a JSON field (--time-json)", cfg.Format)
 		}
 	}
 	return p, nil
