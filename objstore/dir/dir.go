@@ -205,14 +205,14 @@ func (b *Bucket) temp() (*os.File, string, error) {
 
 // fill writes the body to a file in .tmp and syncs it.
 func (b *Bucket) fill(ctx context.Context, body io.ReaderAt, size int64) (name string, err error) {
-	f, name, err := b.temp()
+	f, tmp, err := b.temp()
 	if err != nil {
 		return "", cause(b.missing(err))
 	}
 	defer func() {
 		if err != nil {
 			f.Close()
-			b.root.Remove(name)
+			b.root.Remove(tmp)
 		}
 	}()
 	buf := make([]byte, min(size, copySize))
@@ -241,7 +241,7 @@ func (b *Bucket) fill(ctx context.Context, body io.ReaderAt, size int64) (name s
 	if err := f.Close(); err != nil {
 		return "", cause(err)
 	}
-	return name, nil
+	return tmp, nil
 }
 
 // publish gives the file tmp the name key and makes that durable. A Delete that removes

@@ -99,6 +99,11 @@ func (w *walk) read(folder string) ([]entry, error) {
 		return nil, err
 	}
 	files, err := d.ReadDir(-1)
+	if errors.Is(err, fs.ErrNotExist) { // removed while it is open
+		if err = w.bucket.absent(err); errors.Is(err, objstore.ErrNotFound) {
+			return nil, nil
+		}
+	}
 	if err != nil {
 		return nil, cause(err)
 	}

@@ -1,0 +1,232 @@
+package open_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"oklog/objstore"
+	"oklog/objstore/buckettest"
+	"oklog/objstore/buckettest/servers"
+	"oklog/objstore/open"
+	"oklog/objstore/s3"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+const secret = "s3cr3t"
+
+// TestURLs: what --bucket takes, and what it answers to the rest.
+func TestURLs(t *testing.T) {
+	folder := "file://" + filepath.ToSlash(t.TempDir())
+	good := func(urls ...string) {
+		t.Helper()
+		b, closeBucket, err := open.Bucket(t.Context(), urls, open.Config{NoCheck: true})
+		if err != nil {
+			t.Errorf("%q: %v", urls, err)
+			return
+		}
+		if b == nil {
+			t.Errorf("%q: no bucket", urls)
+		}
+		if err := closeBucket(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	good("mem://")
+	good("mem://one", "mem://two")
+	good(folder)
+	good(folder+"/a", folder+"/b")
+	good("s3://host/bucket")
+	good("s3://host:9000/bucket/")
+	good("s3://host:9000/bucket/some/prefix/")
+	good("s3://[::1]:9000/bucket?tls=false")
+	good("s3://KEY:" + secret + "@host:9000/bucket?tls=false&region=eu-west-1")
+	good("s3://KEY:s%2Fl%40sh%3A@host/bucket?tls=true")
+	good("s3://host/bucket", "s3://host/bucket/other")
+
+	bad := func(text string, urls ...string) {
+		t.Helper()
+		_, _, err := open.Bucket(t.Context(), urls, open.Config{NoCheck: true})
+		if err == nil {
+			t.Errorf("%q: no error", urls)
+			return
+		}
+		if !strings.Contains(err.Error(), text) || !strings.Contains(err.Error(), "bucket") {
+			t.Errorf("%q: the error %q lacks %q", urls, err, text)
+		}
+		if strings.Contains(err.Error(), secret) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%q: the error has the secret, or several lines: %q", urls, err)
+		}
+	}
+	bad("--bucket")
+	bad("not a URL", "")
+	bad("not a URL", "/var/lib/oklog")
+	bad("not a URL", "host:9000/bucket")
+	bad(`kind of bucket "gs"`, "gs://bucket")
+	bad(`kind of bucket "http"`, "http://host/bucket")
+	bad("bucket is missing", "s3://host")
+	bad("bucket is missing", "s3://host/")
+	bad("host is missing", "s3:///bucket")
+	bad("prefix", "s3://host/bucket/a//b")
+	bad("prefix", "s3://host/bucket/../x")
+	bad(`no parameter "regoin"`, "s3://host/bucket?regoin=x")
+	bad(`tls is "no"`, "s3://host/bucket?tls=no")
+	bad("2 times", "s3://host/bucket?tls=false&tls=true")
+	bad("KEY:SECRET@", "s3://"+secret+"@host/bucket")
+	bad("KEY:SECRET@", "s3://:"+secret+"@host/bucket")
+	bad("%2F", "s3://KEY:"+secret+"%zz@host/bucket")
+	bad("means nothing", "s3://host/bucket#x")
+	bad("path is missing", "file://")
+	bad("path is missing", "file:///")
+	bad("third slash", "file://var/lib")
+	bad("no parameters", "file:///x?y=z")
+	bad("mem://NAME", "mem://x/y")
+	bad("given twice", "mem://", "mem://")
+	bad("given twice", folder, folder+"/")
+	bad("given twice", "s3://host/bucket", "s3://A:"+secret+"@host/bucket/?tls=false")
+}
+
+func TestQuorum(t *testing.T) {
+	urls := []string{"mem://1", "mem://2"}
+	for w, ok := range map[int]bool{-1: false, 0: true, 1: true, 2: true, 3: false} {
+		b, closeBucket, err := open.Bucket(t.Context(), urls, open.Config{WriteQuorum: w})
+		if ok != (err == nil) {
+			t.Errorf("quorum %d: %v", w, err)
+		}
+		if err != nil {
+			if !strings.Contains(err.Error(), "--write-quorum") {
+				t.Errorf("the error does not name the flag: %v", err)
+			}
+			continue
+		}
+		r, isReplicated := b.(*objstore.Replicated)
+		if want := w; !isReplicated || r.Quorum() != max(want, 1) && w != 0 || w == 0 && r.Quorum() != 2 {
+			t.Errorf("quorum %d: have %+v", w, b)
+		}
+		if err := closeBucket(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestRedact(t *testing.T) {
+	for raw, want := range map[string]string{
+		"s3://KEY:" + secret + "@host/b?tls=false": "s3://xxxxx@host/b?tls=false",
+		"s3://K:" + secret + "@x@host/b":           "s3://xxxxx@host/b",
+		"KEY:" + secret + "@host/b":                "xxxxx@host/b",
+		"s3://host/b":                              "s3://host/b",
+		"nonsense":                                 "nonsense",
+		"":                                         "",
+	} {
+		if have := open.Redact(raw); have != want {
+			t.Errorf("Redact(%q) = %q", raw, have)
+		}
+	}
+}
+
+// logBuffer takes log output from several goroutines.
+type logBuffer struct {
+	mu  sync.Mutex
+	buf strings.Builder
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// TestReal opens buckets on a server and in a folder, as programs do.
+func TestReal(t *testing.T) {
+	server := servers.MinIO(t)
+	url := server.NewBucket(t, "logs")
+	folder := "file://" + filepath.ToSlash(t.TempDir())
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead := "s3://A:" + secret + "@" + l.Addr().String() + "/logs?tls=false"
+	l.Close()
+	limits := s3.Config{Attempts: 1}
+
+	t.Run("One", func(t *testing.T) {
+		b, closeBucket, err := open.Bucket(t.Context(), []string{url + "&region=us-east-1"}, open.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer closeBucket(t.Context())
+		if _, ok := b.(*objstore.Replicated); ok {
+			t.Error("one bucket is replicated")
+		}
+		buckettest.MustPut(t, b, "one", []byte("x"))
+	})
+	t.Run("Two", func(t *testing.T) {
+		reg := prometheus.NewRegistry()
+		b, closeBucket, err := open.Bucket(t.Context(), []string{url, folder}, open.Config{Registerer: reg})
+		if err != nil {
+			t.Fatal(err)
+		}
+		buckettest.MustPut(t, b, "two", []byte("x"))
+		if err := closeBucket(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		path := strings.TrimPrefix(folder, "file://")
+		if _, err := os.Stat(filepath.Join(filepath.FromSlash(path), "two")); err != nil {
+			t.Error(err)
+		}
+		families, err := reg.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		labels := ""
+		for _, f := range families {
+			labels += f.String()
+		}
+		if !strings.Contains(labels, "s3://"+server.Addr+"/logs") || strings.Contains(labels, server.SecretKey) {
+			t.Errorf("the metrics lack the bucket's name, or have its secret: %s", labels)
+		}
+	})
+	t.Run("DeadWithinQuorum", func(t *testing.T) {
+		var log logBuffer
+		cfg := open.Config{WriteQuorum: 1, S3: limits, Logger: slog.New(slog.NewTextHandler(&log, nil))}
+		b, closeBucket, err := open.Bucket(t.Context(), []string{dead, url}, cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		buckettest.MustPut(t, b, "three", []byte("x"))
+		if _, err := b.Stat(t.Context(), "three"); err != nil {
+			t.Error(err)
+		}
+		if err := closeBucket(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(log.String(), "nothing listens") || strings.Contains(log.String(), secret) {
+			t.Errorf("the log does not say what is wrong, or says the secret: %s", log.String())
+		}
+	})
+	t.Run("DeadBelowQuorum", func(t *testing.T) {
+		_, _, err := open.Bucket(t.Context(), []string{dead, url}, open.Config{S3: limits})
+		if err == nil || !strings.Contains(err.Error(), "nothing listens") || strings.Contains(err.Error(), secret) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("have error %v", err)
+		}
+	})
+	t.Run("NoBucket", func(t *testing.T) {
+		_, _, err := open.Bucket(t.Context(), []string{server.URL("missing")}, open.Config{})
+		if !errors.Is(err, objstore.ErrNoBucket) || !strings.Contains(err.Error(), "--bucket") {
+			t.Errorf("have error %v", err)
+		}
+	})
+}
