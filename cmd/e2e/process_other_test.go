@@ -1,0 +1,10 @@
+//go:build !linux
+
+package e2e
+
+import "os/exec"
+
+func dieWithUs(*exec.Cmd) {}
+
+// peakMemory is not known here.
+func peakMemory(*exec.Cmd) int64 { return 0 }
