@@ -71,8 +71,8 @@ func ParseRange(from, to string, now time.Time) (r Range, err error) {
 	} else if !isID && strings.TrimSpace(to) == "now" {
 		r.To = atTime(now.Add(time.Millisecond)) // what was logged this very instant is in
 	}
-	if r.From.Compare(r.To) > 0 {
-		return Range{}, fmt.Errorf("%w: --from %s is after --to %s: the range is empty: exchange them", ErrBound, show(from), show(orNow(to)))
+	if r.Empty() {
+		return Range{}, fmt.Errorf("%w: --from %s is not before --to %s: the range is empty: exchange or widen them", ErrBound, show(from), show(orNow(to)))
 	}
 	return r, nil
 }

@@ -1,0 +1,120 @@
+package query
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"oklog/objstore"
+	"oklog/objstore/dir"
+	"oklog/objstore/segment"
+)
+
+// corpus stores logs as ingesters do, fresh segments of 64 MiB of text, in a folder bucket, and returns
+// the size of the text. The logs are the files NAME.log in the folder named by CORPORA, or the sample that the project ships.
+func corpus(tb testing.TB) (objstore.Bucket, int64) {
+	tb.Helper()
+	folder := cmp.Or(os.Getenv("CORPORA"), "../testdata/sample")
+	files, err := filepath.Glob(filepath.Join(folder, "*.log"))
+	if err != nil || len(files) == 0 {
+		tb.Fatalf("no logs in %s (%v): set CORPORA to a folder of NAME.log files", folder, err)
+	}
+	b, err := dir.Open(tb.TempDir(), dir.Config{})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := b.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	d, err := segment.NewDays(segment.WriterConfig{}, 64<<20, func(name segment.Name, data []byte) error {
+		return b.Put(context.Background(), name.Key("bench"), bytes.NewReader(data), int64(len(data)))
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var size int64
+	ms := uint64(day0.UnixMilli())
+	for i, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		if n := len(text); n > 0 && text[n-1] != '\n' {
+			text = append(text, '\n')
+		}
+		size += int64(len(text))
+		m, err := segment.NewMinter(bytes.NewReader(bytes.Repeat([]byte{byte(i + 1)}, 64)), nil)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		// A forwarder that reads 150 MB/s: a millisecond each 150 kB.
+		for len(text) > 0 {
+			n := min(len(text), 150_000)
+			if i := bytes.LastIndexByte(text[:n], '\n'); i >= 0 {
+				n = i + 1
+			} else {
+				n = bytes.IndexByte(text, '\n') + 1
+			}
+			r, err := m.Now(ms, uint32(bytes.Count(text[:n], []byte{'\n'})))
+			if err != nil {
+				tb.Fatal(err)
+			}
+			in := segment.Block{Sources: segment.Sources{m.Session(): {{Key: "file", Value: filepath.Base(f)}}}}
+			in.AppendLines(r, text[:n])
+			c := in.Cursor()
+			if err := d.Take(&c, c.Left()); err != nil {
+				tb.Fatal(err)
+			}
+			ms++
+			text = text[n:]
+		}
+	}
+	if err := d.Close(); err != nil {
+		tb.Fatal(err)
+	}
+	return b, size
+}
+
+func BenchmarkQuery(b *testing.B) {
+	bucket, size := corpus(b)
+	e := newEngine(b, Config{Bucket: bucket})
+	all := Range{From: atTime(day0), To: atTime(day0.Add(24 * time.Hour))}
+	for _, bench := range []struct {
+		name    string
+		pattern Pattern
+		query   Query
+	}{
+		{"absent", Pattern{Texts: []string{"3f9c1be07ad2"}}, Query{}},
+		{"absent ignoring case", Pattern{Texts: []string{"no such exception"}, IgnoreCase: true}, Query{}},
+		{"common", Pattern{Texts: []string{"from"}}, Query{}},
+		{"common counted", Pattern{Texts: []string{"from"}}, Query{CountOnly: true}},
+		{"everything", Pattern{}, Query{}},
+		{"everything newest first", Pattern{}, Query{Newest: true}},
+		{"newest 100 common", Pattern{Texts: []string{"from"}}, Query{Newest: true, Limit: 100}},
+		{"regex", Pattern{Texts: []string{`port [0-9]{5}\b`}, Regex: true}, Query{}},
+	} {
+		b.Run(bench.name, func(b *testing.B) {
+			m, err := NewMatcher(bench.pattern)
+			if err != nil {
+				b.Fatal(err)
+			}
+			q := bench.query
+			q.Topic, q.Range, q.Matcher = "bench", all, m
+			b.SetBytes(size)
+			b.ReportAllocs()
+			for b.Loop() {
+				ans, err := e.Run(b.Context(), q, func(Record) error { return nil })
+				if err != nil || ans.Partial() {
+					b.Fatal(err, ans.Problems)
+				}
+				b.ReportMetric(float64(ans.Count), "records")
+			}
+		})
+	}
+}
