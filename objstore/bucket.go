@@ -36,7 +36,8 @@ type Info struct {
 //   - An object is visible whole or not at all, also after a crash at any instant, and
 //     is durable once Put or Create has returned nil. A listing that starts after that
 //     shows it (read after write).
-//   - Keys obey CheckKey; another key is ErrBadKey, before anything is sent.
+//   - Keys obey CheckKey; another key is ErrBadKey, before anything is sent. An object whose
+//     key is the folder of another object's, or below one, may be refused with ErrBadKey.
 //   - A method returns soon after its ctx is done, with an error for which
 //     errors.Is(err, ctx.Err()) holds. A Put that was cut off may or may not have
 //     happened; repeating it is safe.
@@ -55,14 +56,16 @@ type Bucket interface {
 
 	// Get fills p with the object's bytes from off. It is one request. If the object ends
 	// before p is full it returns the count and io.ErrUnexpectedEOF; ErrNotFound
-	// if there is no object. off must not be negative.
+	// if there is no object. off must not be negative. An empty p is full: it tells whether
+	// there is an object.
 	Get(ctx context.Context, key string, off int64, p []byte) (int, error)
 
 	// Stat tells an object's size without reading it, or ErrNotFound.
 	Stat(ctx context.Context, key string) (Info, error)
 
 	// List yields the objects whose keys begin with prefix and are greater than after,
-	// in ascending byte order of their keys. An empty prefix lists everything. After an error,
+	// in ascending byte order of their keys. An empty prefix lists everything; what somebody
+	// else has put there under a key that CheckKey refuses is left out. After an error,
 	// which is the last pair yielded, the listing is incomplete. Breaking out of
 	// the loop ends the requests.
 	List(ctx context.Context, prefix, after string) iter.Seq2[Info, error]

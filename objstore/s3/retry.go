@@ -66,7 +66,7 @@ func (b *Bucket) again(ctx, total context.Context, op operation, attempt int, er
 	if ctx.Err() != nil {
 		return objstore.Wrap(op.name, op.key, b.name, ctx.Err())
 	}
-	cause, verdict := b.explain(err)
+	verdict, cause := b.explain(err)
 	if verdict == fail {
 		return objstore.Wrap(op.name, op.key, b.name, cause)
 	}

@@ -10,3 +10,6 @@ import (
 func dieWithParent(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }
+
+// DiesWithParent tells whether a server dies also when the process that started it is killed.
+func DiesWithParent() bool { return true }
