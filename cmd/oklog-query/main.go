@@ -22,6 +22,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"oklog/cmd/internal/flags"
 	"oklog/ingest/stream"
 	"oklog/objstore"
 	"oklog/objstore/open"
@@ -53,11 +54,12 @@ func main() {
 func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	code := exitTrouble
 	app := newApp(stdout, stderr, func(c *cli.Context) error {
-		opts, err := parseOptions(c, isTerminal(stdout))
+		log := slog.New(&lineHandler{w: stderr})
+		opts, err := parseOptions(c, isTerminal(stdout), log)
 		if err != nil {
 			return err
 		}
-		code, err = search(ctx, opts, stdout, stderr)
+		code, err = search(ctx, opts, log, stdout, stderr)
 		return err
 	})
 	err := app.RunContext(ctx, reorder(args, app.Flags))
@@ -65,17 +67,14 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 	case ctx.Err() != nil:
 		return exitInterrupt
 	case err != nil:
-		// One line, whatever the libraries below put into theirs.
-		text := strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' }), " ")
-		fmt.Fprintf(stderr, "oklog-query: %s\n", text)
+		fmt.Fprintf(stderr, "oklog-query: %s\n", flags.OneLine(err))
 		return exitTrouble
 	}
 	return code
 }
 
 // search runs one query and prints the answer.
-func search(ctx context.Context, opts options, stdout, stderr io.Writer) (int, error) {
-	logger := slog.New(&lineHandler{w: stderr})
+func search(ctx context.Context, opts options, logger *slog.Logger, stdout, stderr io.Writer) (int, error) {
 	// One bucket that can be read is enough: each holds all segments.
 	bucket, closeBucket, err := open.Bucket(ctx, opts.buckets, open.Config{WriteQuorum: 1, Logger: logger})
 	if err != nil {

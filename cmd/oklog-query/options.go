@@ -4,12 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
+	"oklog/cmd/internal/flags"
 	"oklog/ingest/stream"
 	"oklog/objstore/segment"
 	"oklog/query"
@@ -46,7 +49,7 @@ Bounds (--from is included, --to is not):
 Exit status: 0 records were found, 1 none, 2 an error, also if the answer is only partial.`
 
 func newApp(stdout, stderr io.Writer, action cli.ActionFunc) *cli.App {
-	const where, what, how, more = "Data", "Find", "Output", "Server (NATS)" // shown in this order, which is the alphabet's
+	const what, how = "Search", "Output"
 	return &cli.App{
 		Name:                      "oklog-query",
 		Usage:                     "grep the logs in object storage",
@@ -70,10 +73,8 @@ func newApp(stdout, stderr io.Writer, action cli.ActionFunc) *cli.App {
 			}
 			return action(c)
 		},
-		Flags: []cli.Flag{
-			&cli.StringSliceFlag{Name: "bucket", Category: where, EnvVars: []string{"OKLOG_BUCKET"}, Usage: "`URL` of a bucket: s3://HOST[:PORT]/BUCKET[/PREFIX][?region=R&tls=false] or file:///PATH; several times, or with commas, for copies"},
-			&cli.StringFlag{Name: "nats", Category: where, EnvVars: []string{"OKLOG_NATS"}, Usage: "`URL` of the NATS server: records that are not flushed yet are found as well"},
-			&cli.StringFlag{Name: "topic", Category: where, EnvVars: []string{"OKLOG_TOPIC"}, Usage: "the `TOPIC` to search"},
+		Flags: slices.Concat(flags.Buckets(), flags.NATS("`URL` of the NATS server: records that are not flushed yet are found, too"), []cli.Flag{
+			&cli.StringFlag{Name: "topic", Category: what, EnvVars: []string{"OKLOG_TOPIC"}, Usage: "the `TOPIC` to search"},
 
 			&cli.StringFlag{Name: "from", Category: what, Value: "1h", Usage: "the `TIME` to begin at"},
 			&cli.StringFlag{Name: "to", Category: what, Usage: "the `TIME` to end before", DefaultText: "now, and what clocks that are ahead have stamped"},
@@ -91,25 +92,15 @@ func newApp(stdout, stderr io.Writer, action cli.ActionFunc) *cli.App {
 			&cli.BoolFlag{Name: "json", Category: how, Usage: "print an object a line: ulid, time, source, and text, or text_base64 where it is not UTF-8"},
 			&cli.StringFlag{Name: "color", Category: how, Value: "auto", Usage: "highlight what matches: `WHEN` is auto (on a terminal), always or never"},
 			&cli.BoolFlag{Name: "stats", Category: how, Usage: "print what the query cost to standard error"},
-			&cli.Int64Flag{Name: "max-unflushed", Category: how, Value: 256, Usage: "hold at most so many `MIB` of unflushed records in memory"},
-
-			&cli.StringFlag{Name: "nats-stream", Category: more, Value: stream.DefaultStream, EnvVars: []string{"OKLOG_NATS_STREAM"}, Usage: "`NAME` of the stream"},
-			&cli.StringFlag{Name: "nats-creds", Category: more, EnvVars: []string{"OKLOG_NATS_CREDS"}, Usage: "`FILE` of user JWT and seed"},
-			&cli.StringFlag{Name: "nats-nkey", Category: more, EnvVars: []string{"OKLOG_NATS_NKEY"}, Usage: "`FILE` of an NKey seed"},
-			&cli.StringFlag{Name: "nats-user", Category: more, EnvVars: []string{"OKLOG_NATS_USER"}, Usage: "`USER` name"},
-			&cli.StringFlag{Name: "nats-password", Category: more, EnvVars: []string{"OKLOG_NATS_PASSWORD"}, Usage: "`PASSWORD` of the user"},
-			&cli.StringFlag{Name: "nats-token", Category: more, EnvVars: []string{"OKLOG_NATS_TOKEN"}, Usage: "`TOKEN`"},
-			&cli.StringFlag{Name: "nats-ca", Category: more, EnvVars: []string{"OKLOG_NATS_CA"}, Usage: "`FILE` of the authorities that sign the server's certificate"},
-			&cli.StringFlag{Name: "nats-cert", Category: more, EnvVars: []string{"OKLOG_NATS_CERT"}, Usage: "`FILE` of the client's certificate"},
-			&cli.StringFlag{Name: "nats-key", Category: more, EnvVars: []string{"OKLOG_NATS_KEY"}, Usage: "`FILE` of the client's key"},
+			flags.Size("max-unflushed", "hold at most `SIZE` of unflushed records in memory", 256<<20, what),
 
 			&cli.BoolFlag{Name: "version", Usage: "print the version"},
-		},
+		}),
 	}
 }
 
 // parseOptions checks everything that can be checked before anything is connected to.
-func parseOptions(c *cli.Context, terminal bool) (options, error) {
+func parseOptions(c *cli.Context, terminal bool, log *slog.Logger) (options, error) {
 	opts := options{
 		time: c.Bool("time"), ulid: c.Bool("ulid"), source: c.Bool("source"), json: c.Bool("json"), stats: c.Bool("stats"),
 	}
@@ -141,12 +132,12 @@ func parseOptions(c *cli.Context, terminal bool) (options, error) {
 	if err := opts.parsePattern(c); err != nil {
 		return opts, err
 	}
-	const most = 1 << 20
-	mib := c.Int64("max-unflushed")
-	if mib < 1 || mib > most {
-		return opts, fmt.Errorf("--max-unflushed %d: want 1 to %d (MiB)", mib, most)
+	if opts.maxHot, err = flags.Bytes(c, "max-unflushed"); err != nil {
+		return opts, err
 	}
-	opts.maxHot = mib << 20
+	if opts.maxHot == 0 {
+		return opts, errors.New("--max-unflushed 0: want at least a byte, or leave out --nats to search what is flushed")
+	}
 	switch when := c.String("color"); when {
 	case "auto":
 		opts.color = terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
@@ -156,15 +147,12 @@ func parseOptions(c *cli.Context, terminal bool) (options, error) {
 	default:
 		return opts, fmt.Errorf("--color %s: want auto, always or never", when)
 	}
-	if url := c.String("nats"); url != "" {
-		opts.stream = &stream.Config{
-			URL: url, Name: "oklog-query", Stream: c.String("nats-stream"),
-			Auth: stream.Auth{
-				CredentialsFile: c.String("nats-creds"), NKeyFile: c.String("nats-nkey"),
-				User: c.String("nats-user"), Password: c.String("nats-password"), Token: c.String("nats-token"),
-			},
-			TLS: stream.TLS{CA: c.String("nats-ca"), Cert: c.String("nats-cert"), Key: c.String("nats-key")},
+	if c.String("nats") != "" {
+		cfg, err := flags.Stream(c, log)
+		if err != nil {
+			return opts, err
 		}
+		opts.stream = &cfg
 	}
 	return opts, nil
 }
