@@ -12,11 +12,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"log/slog"
+	"net/url"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -52,14 +58,18 @@ func main() {
 
 // run is the program. args[0] is its name. Nothing is read from standard input.
 func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) int {
-	code := exitTrouble
+	code := exitFound
+	warnings := &lineHandler{}
 	app := newApp(stdout, stderr, func(c *cli.Context) error {
-		log := slog.New(&lineHandler{w: stderr})
+		log := slog.New(warnings)
 		opts, err := parseOptions(c, isTerminal(stdout), log)
 		if err != nil {
 			return err
 		}
 		code, err = search(ctx, opts, log, stdout, stderr)
+		if err == nil && ctx.Err() == nil {
+			warnings.print(stderr)
+		}
 		return err
 	})
 	err := app.RunContext(ctx, reorder(args, app.Flags))
@@ -75,8 +85,12 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 
 // search runs one query and prints the answer.
 func search(ctx context.Context, opts options, logger *slog.Logger, stdout, stderr io.Writer) (int, error) {
+	urls, err := present(opts.buckets, logger)
+	if err != nil {
+		return exitTrouble, err
+	}
 	// One bucket that can be read is enough: each holds all segments.
-	bucket, closeBucket, err := open.Bucket(ctx, opts.buckets, open.Config{WriteQuorum: 1, Logger: logger})
+	bucket, closeBucket, err := open.Bucket(ctx, urls, open.Config{WriteQuorum: 1, Logger: logger})
 	if err != nil {
 		return exitTrouble, err
 	}
@@ -144,6 +158,37 @@ func search(ctx context.Context, opts options, logger *slog.Logger, stdout, stde
 	return exitNone, nil
 }
 
+// present leaves out folders that are not there: to open one for writing makes it, and a wrong path
+// would be a bucket without records. One of several may have been lost; the only one may not.
+func present(urls []string, log *slog.Logger) ([]string, error) {
+	var there []string
+	var first error
+	for _, text := range urls {
+		u, err := url.Parse(text)
+		if err != nil || u.Scheme != "file" {
+			there = append(there, text) // whoever opens it says what is wrong
+			continue
+		}
+		path := u.Path
+		if runtime.GOOS == "windows" {
+			path = strings.TrimPrefix(path, "/") // file:///C:/logs
+		}
+		if _, err := os.Stat(filepath.FromSlash(path)); !errors.Is(err, fs.ErrNotExist) {
+			there = append(there, text)
+			continue
+		}
+		err = fmt.Errorf("open bucket %s: %w: there is no such folder: correct --bucket", text, objstore.ErrNoBucket)
+		log.Warn("a bucket is left out", slog.Any("err", err))
+		if first == nil {
+			first = err
+		}
+	}
+	if len(there) == 0 {
+		return nil, first
+	}
+	return there, nil
+}
+
 // explain adds what to do next to errors that do not say it.
 func explain(err error) error {
 	switch {
@@ -180,8 +225,14 @@ func (h hot) Unflushed(ctx context.Context, topic string) iter.Seq2[[]byte, erro
 	}
 }
 
-// lineHandler writes log records as single lines, such as other messages of the program.
-type lineHandler struct{ w io.Writer }
+// lineHandler keeps warnings until the query has come to its end: one that fails says why in a single line.
+type lineHandler struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+// maxWarnings is how many different ones are kept.
+const maxWarnings = 10
 
 // Enabled implements slog.Handler: warnings and errors are for people to see.
 func (h *lineHandler) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelWarn }
@@ -190,13 +241,25 @@ func (h *lineHandler) Enabled(_ context.Context, l slog.Level) bool { return l >
 func (h *lineHandler) Handle(_ context.Context, r slog.Record) error {
 	line := "oklog-query: warning: " + r.Message
 	r.Attrs(func(a slog.Attr) bool {
-		if a.Key == "err" {
-			line += ": " + strings.ReplaceAll(a.Value.String(), "\n", "; ")
+		if err, ok := a.Value.Any().(error); ok {
+			line += ": " + flags.OneLine(err)
 		}
 		return true
 	})
-	_, err := io.WriteString(h.w, line+"\n")
-	return err
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.lines) < maxWarnings && !slices.Contains(h.lines, line) {
+		h.lines = append(h.lines, line)
+	}
+	return nil
+}
+
+func (h *lineHandler) print(w io.Writer) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, line := range h.lines {
+		fmt.Fprintln(w, line)
+	}
 }
 
 // WithAttrs implements slog.Handler.

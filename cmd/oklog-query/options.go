@@ -46,6 +46,9 @@ Bounds (--from is included, --to is not):
    2026-11-22T17:10:49Z, 2026-11-22T17:10 and 2026-11-22 (UTC unless a zone is given), now,
    how long ago (90s, 5m, 1h30m, 2d, 1w), or the ULID of a record, which is itself left out.
 
+A record over the size limit was cut into pieces when it was read: each is searched by itself, and those
+that are found are printed as one line.
+
 Exit status: 0 records were found, 1 none, 2 an error, also if the answer is only partial.`
 
 func newApp(stdout, stderr io.Writer, action cli.ActionFunc) *cli.App {
@@ -215,9 +218,13 @@ func reorder(args []string, flags []cli.Flag) []string {
 		if !known && !strings.HasPrefix(a, "--") {
 			wants = takesValue[name[len(name)-1:]] // -ie PATTERN
 		}
-		if wants && len(rest) > 0 {
-			front, rest = append(front, rest[0]), rest[1:]
+		if !wants {
+			continue
 		}
+		if len(rest) == 0 {
+			return front // its value is missing, which is for the flag package to say
+		}
+		front, rest = append(front, rest[0]), rest[1:]
 	}
 	return append(append(front, "--"), patterns...)
 }
