@@ -36,14 +36,29 @@ func (in input) Next() (*segment.Block, error) {
 	return blk, err
 }
 
+// merger has what a merge needs, made once: an encoder's tables take longer to make than a small segment.
+type merger struct {
+	w *segment.Writer
+	d *segment.Decoder
+}
+
+func newMerger() (*merger, error) {
+	w, err := segment.NewWriter(segment.WriterConfig{})
+	if err != nil {
+		return nil, err
+	}
+	d, err := segment.NewDecoder()
+	return &merger{w, d}, err
+}
+
 // merge makes segments of a load. What was damaged is left out, and returned.
-func (in *Ingester) merge(l *load, now time.Time) (objects []object, bad []*batch, err error) {
+func (in *Ingester) merge(m *merger, l *load, now time.Time) (objects []object, bad []*batch, err error) {
 	future := segment.MakeID(uint64(now.Add(in.cfg.Skew).UnixMilli()), 0, 0)
 	good := l.batches
 	for {
 		objects = nil
 		var records, skewed int64
-		days, err := segment.NewDays(segment.WriterConfig{}, in.cfg.FlushSize, func(n segment.Name, data []byte) error {
+		days, err := m.w.Days(in.cfg.FlushSize, func(n segment.Name, data []byte) error {
 			objects = append(objects, object{n, data})
 			records += n.Records
 			return nil
@@ -51,14 +66,10 @@ func (in *Ingester) merge(l *load, now time.Time) (objects []object, bad []*batc
 		if err != nil {
 			return nil, nil, err
 		}
-		d, err := segment.NewDecoder()
-		if err != nil {
-			return nil, nil, err
-		}
 		inputs := make([]segment.Input, len(good))
 		var received int64
 		for i, b := range good {
-			inputs[i] = input{b.seg.Input(d, bytes.NewReader(b.msg.Body)), b}
+			inputs[i] = input{b.seg.Input(m.d, bytes.NewReader(b.msg.Body)), b}
 			received += b.seg.Records()
 		}
 		err = segment.Merge(inputs, false, func(c *segment.Cursor, n int) error {
@@ -139,7 +150,9 @@ func (in *Ingester) store(ctx context.Context, l *load) error {
 	if err := in.merging.Acquire(ctx, need); err != nil {
 		return fmt.Errorf("wait for memory: %w", err)
 	}
-	objects, bad, err := in.merge(l, in.cfg.Clock())
+	m := <-in.mergers
+	objects, bad, err := in.merge(m, l, in.cfg.Clock())
+	in.mergers <- m
 	in.merging.Release(need)
 	if err != nil {
 		return err

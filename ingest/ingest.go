@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime"
 	"sync"
 	"time"
 
@@ -100,6 +101,7 @@ type Ingester struct {
 	held    *semaphore.Weighted // bytes of batches in hand
 	merging *semaphore.Weighted // bytes that merges decode
 	uploads *semaphore.Weighted
+	mergers chan *merger // as many as there are processors
 
 	mu  sync.Mutex
 	all map[*batch]struct{} // in hand; for telling the server so
@@ -115,8 +117,16 @@ func New(cfg Config) (*Ingester, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make ingester: %w", err)
 	}
+	mergers := make(chan *merger, runtime.GOMAXPROCS(0))
+	for range cap(mergers) {
+		m, err := newMerger()
+		if err != nil {
+			return nil, fmt.Errorf("make ingester: %w", err)
+		}
+		mergers <- m
+	}
 	return &Ingester{
-		cfg: cfg, metrics: m, all: map[*batch]struct{}{},
+		cfg: cfg, metrics: m, all: map[*batch]struct{}{}, mergers: mergers,
 		held: semaphore.NewWeighted(cfg.HeldBytes), merging: semaphore.NewWeighted(cfg.MergeBytes), uploads: semaphore.NewWeighted(int64(cfg.Uploads)),
 	}, nil
 }

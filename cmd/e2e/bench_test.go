@@ -45,7 +45,6 @@ func BenchmarkPipeline(b *testing.B) {
 		b.ReportMetric(p.cpu.Seconds()/gb, "forward-cpu-s/GB")
 		b.ReportMetric(in.cpu.Seconds()/gb, "ingest-cpu-s/GB")
 		b.ReportMetric(float64(in.peak)/(1<<20), "ingest-MiB")
-		b.ReportMetric(float64(p.peak)/(1<<20), "forward-MiB")
 		for _, m := range s.minio {
 			m.Kill()
 		}

@@ -79,7 +79,7 @@ type proc struct {
 	done chan struct{} // closed when cmd has ended
 	out  bytes.Buffer  // of all the runs
 	cpu  time.Duration // of the runs that have ended
-	peak int64         // bytes
+	peak int64         // bytes of memory, as of stop
 }
 
 // Write takes what the process prints. It is called from the goroutine of one run at a time.
@@ -130,7 +130,6 @@ func (p *proc) start() {
 		_ = cmd.Wait() // the state tells
 		p.mu.Lock()
 		p.cpu += cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
-		p.peak = max(p.peak, peakMemory(cmd))
 		p.mu.Unlock()
 		close(done)
 	}()
@@ -144,6 +143,7 @@ func (p *proc) kill() {
 
 // stop asks the process to stop, waits, and returns its exit status.
 func (p *proc) stop() int {
+	p.peak = max(p.peak, peakMemory(p.cmd.Process.Pid))
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	return p.wait()
 }

@@ -7,4 +7,4 @@ import "os/exec"
 func dieWithUs(*exec.Cmd) {}
 
 // peakMemory is not known here.
-func peakMemory(*exec.Cmd) int64 { return 0 }
+func peakMemory(int) int64 { return 0 }

@@ -26,6 +26,11 @@ func NewDays(cfg WriterConfig, maxText int64, emit func(name Name, data []byte) 
 	if err != nil {
 		return nil, err
 	}
+	return w.Days(maxText, emit)
+}
+
+// Days is NewDays with a writer that is there already, and is not used otherwise until the Days are closed or given up.
+func (w *Writer) Days(maxText int64, emit func(name Name, data []byte) error) (*Days, error) {
 	if maxText <= 0 {
 		return nil, fmt.Errorf("write segments: size %d: want at least 1 byte of text", maxText)
 	}
