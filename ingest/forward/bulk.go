@@ -82,10 +82,13 @@ func (f *Forwarder) write(ctx context.Context, in <-chan []*segment.Block) error
 		return nil
 	})
 	if err != nil {
-		return errors.Join(fmt.Errorf("make segments: %w", err), puts.Wait())
+		return fmt.Errorf("make segments: %w", err)
 	}
 	err = f.mergeAll(in, days)
-	return errors.Join(puts.Wait(), err)
+	if putErr := puts.Wait(); putErr != nil {
+		return putErr // err, if any, only follows from it
+	}
+	return err
 }
 
 func (f *Forwarder) mergeAll(in <-chan []*segment.Block, days *segment.Days) error {
