@@ -33,7 +33,7 @@ type Config struct {
 	Fetches  int // range reads in flight; 0: 32
 	Listings int // listings in flight; 0: 16
 	// MaxBytes bounds what a query has in flight: blocks as they are fetched, and what was found
-	// in them. One block, or one for each of the segments that overlap at some time, goes beyond it. 0: 128 MiB.
+	// in them. One block, or one for each of the segments that overlap at some time, goes beyond it. 0: 64 MiB.
 	MaxBytes int64
 	// MaxHotBytes bounds the unflushed batches of a query; beyond, the answer is partial. 0: 256 MiB.
 	MaxHotBytes int64
@@ -80,7 +80,7 @@ func New(cfg Config) (*Engine, error) {
 		value *int64
 		usual int64
 		name  string
-	}{{&cfg.MaxBytes, 128 << 20, "MaxBytes"}, {&cfg.MaxHotBytes, 256 << 20, "MaxHotBytes"}} {
+	}{{&cfg.MaxBytes, 64 << 20, "MaxBytes"}, {&cfg.MaxHotBytes, 256 << 20, "MaxHotBytes"}} {
 		if *n.value < 0 {
 			return nil, fmt.Errorf("make query engine: %s is %d: want at least 1, or 0 for the default", n.name, *n.value)
 		}

@@ -2,7 +2,6 @@ package query
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -273,10 +272,4 @@ func replace(t testing.TB, b objstore.Bucket, key string, data []byte) {
 	if err := b.Put(t.Context(), key, bytes.NewReader(data), int64(len(data))); err != nil {
 		t.Fatal(err)
 	}
-}
-
-func sorted[T cmp.Ordered](s []T) []T {
-	s = slices.Clone(s)
-	slices.Sort(s)
-	return s
 }

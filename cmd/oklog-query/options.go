@@ -61,7 +61,6 @@ func newApp(stdout, stderr io.Writer, action cli.ActionFunc) *cli.App {
 		Version:                   version,
 		HideHelpCommand:           true,
 		HideVersion:               true, // its -v means something else here
-		UseShortOptionHandling:    true,
 		DisableSliceFlagSeparator: true,
 		Writer:                    stdout,
 		ErrWriter:                 stderr,
@@ -184,7 +183,7 @@ func (opts *options) parsePattern(c *cli.Context) error {
 }
 
 // reorder puts the flags in front of the pattern: people type them behind it as well, and the flag package
-// stops at the first argument that is none.
+// stops at the first argument that is none. Letters in a row (-ic, -n5, -ie PATTERN) become a flag each.
 func reorder(args []string, flags []cli.Flag) []string {
 	if len(args) == 0 {
 		return args
@@ -197,8 +196,7 @@ func reorder(args []string, flags []cli.Flag) []string {
 		}
 	}
 	front, patterns := []string{args[0]}, []string{}
-	rest := args[1:]
-	for len(rest) > 0 {
+	for rest := args[1:]; len(rest) > 0; {
 		a := rest[0]
 		rest = rest[1:]
 		if a == "--" {
@@ -209,14 +207,13 @@ func reorder(args []string, flags []cli.Flag) []string {
 			patterns = append(patterns, a)
 			continue
 		}
-		front = append(front, a)
 		name := strings.TrimPrefix(strings.TrimPrefix(a, "-"), "-")
-		if strings.Contains(name, "=") {
-			continue
-		}
 		wants, known := takesValue[name]
-		if !known && !strings.HasPrefix(a, "--") {
-			wants = takesValue[name[len(name)-1:]] // -ie PATTERN
+		if letters, ok := splitLetters(name, takesValue); ok && !known && a[1] != '-' {
+			front = append(front, letters...)
+			wants = takesValue[letters[len(letters)-1][1:]]
+		} else {
+			front = append(front, a)
 		}
 		if !wants {
 			continue
@@ -227,4 +224,21 @@ func reorder(args []string, flags []cli.Flag) []string {
 		front, rest = append(front, rest[0]), rest[1:]
 	}
 	return append(append(front, "--"), patterns...)
+}
+
+// splitLetters makes single flags of letters in a row: of in5, -i and -n=5. It is not ok if one of them
+// is no flag.
+func splitLetters(name string, takesValue map[string]bool) (flags []string, ok bool) {
+	for i := range len(name) {
+		letter := name[i : i+1]
+		wants, known := takesValue[letter]
+		if !known {
+			return nil, false
+		}
+		if value := name[i+1:]; wants && value != "" {
+			return append(flags, "-"+letter+"="+strings.TrimPrefix(value, "=")), true
+		}
+		flags = append(flags, "-"+letter)
+	}
+	return flags, len(flags) > 0
 }
