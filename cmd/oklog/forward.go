@@ -139,6 +139,9 @@ func forwardConfig(c *cli.Context, std streams) (cfg forward.Config, err error) 
 		return cfg, errors.New("no topic is named: add --topic NAME")
 	}
 	cfg.Topic = c.String("topic")
+	if err := segment.CheckTopic(cfg.Topic); err != nil {
+		return cfg, fmt.Errorf("%w (--topic)", err)
+	}
 	if cfg.Source, err = segment.ParseSource(c.StringSlice("source")); err != nil {
 		return cfg, fmt.Errorf("%w (--source)", err)
 	}

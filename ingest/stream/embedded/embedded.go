@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 
+	"github.com/gofrs/flock"
 	"github.com/nats-io/nats-server/v2/server"
 )
 
@@ -48,7 +51,8 @@ type Config struct {
 
 // Server is a running nats-server.
 type Server struct {
-	ns *server.Server
+	ns   *server.Server
+	lock *flock.Flock // of the folder
 }
 
 // Start runs a server and returns when it accepts connections. Its errors are one
@@ -63,9 +67,13 @@ func start(cfg Config, jetStream bool) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	lock, err := lockDir(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
 	ns, err := server.NewServer(opts)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrStart, err)
+		return nil, errors.Join(fmt.Errorf("%w: %w", ErrStart, err), lock.Unlock())
 	}
 	log := cfg.Logger
 	if log == nil {
@@ -77,12 +85,32 @@ func start(cfg Config, jetStream bool) (*Server, error) {
 	if text := lg.fatalText(); text != "" || !ns.ReadyForConnections(readyTimeout) {
 		ns.Shutdown()
 		ns.WaitForShutdown()
+		if err := lock.Unlock(); err != nil {
+			log.Warn("could not unlock", "dir", cfg.Dir, "cause", err)
+		}
 		if text == "" {
 			text = "it did not accept connections within " + readyTimeout.String()
 		}
 		return nil, fmt.Errorf("%w on %s in %s: %s", ErrStart, cfg.Listen, cfg.Dir, text)
 	}
-	return &Server{ns: ns}, nil
+	return &Server{ns: ns, lock: lock}, nil
+}
+
+// lockDir makes the folder and keeps other servers out of it, which nats-server itself does not. The system
+// frees the lock when the process ends, however it ends.
+func lockDir(dir string) (*flock.Flock, error) {
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return nil, fmt.Errorf("%w: make its folder: %w: choose another with --data", ErrStart, err)
+	}
+	lock := flock.New(filepath.Join(dir, "oklog.lock"))
+	ok, err := lock.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("%w: lock its folder: %w: choose another with --data", ErrStart, err)
+	}
+	if !ok {
+		return nil, fmt.Errorf("%w: another process uses the folder %s: stop it, or choose another folder with --data", ErrStart, dir)
+	}
+	return lock, nil
 }
 
 // options checks the configuration and turns it into nats-server's.
@@ -158,4 +186,5 @@ func (s *Server) InProcessConn() (net.Conn, error) { return s.ns.InProcessConn()
 func (s *Server) Shutdown() {
 	s.ns.Shutdown()
 	s.ns.WaitForShutdown()
+	_ = s.lock.Unlock() // the end of the process does it at the latest
 }
