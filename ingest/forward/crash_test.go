@@ -116,7 +116,7 @@ func TestSpool(t *testing.T) {
 		_, err := f.Run(ctx)
 		ended <- err
 	}()
-	waitFor(t, func() bool { return f.journal.size() >= cfg.Limits.Spool })
+	waitFor(t, func() bool { return f.journal.full(cfg.Limits.Spool) })
 	cancel()
 	if err := <-ended; !errors.Is(err, ErrNotAcked) {
 		t.Fatal(err)
@@ -148,6 +148,20 @@ func TestSpool(t *testing.T) {
 	if left, err := os.ReadDir(state); err != nil || len(left) != 2 {
 		t.Errorf("left in the state folder: %v, %v", left, err) // the lock and the positions
 	}
+}
+
+// TestTinySpool holds one batch at a time.
+func TestTinySpool(t *testing.T) {
+	var lines []string
+	for i := range 100 {
+		lines = append(lines, fmt.Sprint("line ", i))
+	}
+	p := newRecorder()
+	run(t, Config{
+		Inputs: Inputs{Files: []string{writeFile(t, strings.Join(lines, "\n"))}, StateDir: t.TempDir()}, WhenFull: Spool, Publisher: p,
+		Limits: Limits{Record: 16, Batch: 100, Spool: 1},
+	})
+	equal(t, texts(t, p.records(t)), lines)
 }
 
 func TestTwoForwardersAreRefused(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -43,6 +44,7 @@ type fileState struct {
 type file struct {
 	*lane
 	path string
+	from *path // that it is or was followed by; nil: it is not
 	f    *os.File
 	info os.FileInfo // when it was opened, to tell it from others
 
@@ -281,12 +283,16 @@ func (r *reader) look(ctx context.Context) error {
 			p.cur.gone = time.Time{}
 			continue
 		}
+		if !info.Mode().IsRegular() {
+			r.tell(p, "cannot follow file, waiting for another", fmt.Errorf("%s is not a regular file", p.name))
+			continue
+		}
 		if p.cur, err = r.open(p.name); err != nil {
 			p.cur = nil
 			r.tell(p, "cannot read file, waiting for it", err)
 			continue
 		}
-		p.told = ""
+		p.cur.from = p
 		if err := r.limitGone(ctx, p); err != nil {
 			return err
 		}
@@ -348,7 +354,7 @@ func (r *reader) findRotated() {
 				r.cfg.Logger.Warn("cannot read rotated file", "file", name, "err", err)
 				continue
 			}
-			fl.gone = time.Now()
+			fl.from, fl.gone = p, time.Now()
 			r.cfg.Logger.Info("reading the rest of a file that was rotated away", "file", name, "position", fl.pos)
 		}
 	}
@@ -406,6 +412,7 @@ func (r *reader) readMore(ctx context.Context, fl *file) (bool, error) {
 		return false, nil
 	}
 	fl.grown, fl.settled = time.Now(), false
+	fl.from.told = ""
 	read := fl.pos + int64(n)
 	used, err := r.feed(ctx, fl.lane, r.buf[:n], open)
 	if read >= info.Size() {
@@ -432,7 +439,7 @@ func (r *reader) silent(ctx context.Context, fl *file) error {
 		return nil
 	}
 	linger := r.wait.missing
-	if slices.ContainsFunc(r.paths, func(p *path) bool { return p.name == fl.path && p.cur != nil }) {
+	if fl.from.cur != nil {
 		linger = r.wait.linger
 	}
 	if min(since, time.Since(fl.gone)) < linger {
@@ -464,13 +471,11 @@ func (r *reader) finish(ctx context.Context, fl *file) error {
 
 // lose gives up a file that cannot be read any more. When its path leads to it again, reading goes on.
 func (r *reader) lose(fl *file, err error) {
-	for _, p := range r.paths {
-		if p.cur == fl {
-			p.cur = nil
-			r.tell(p, "cannot read file, trying again", err)
-			r.retire(fl)
-			return
-		}
+	if p := fl.from; p.cur == fl {
+		p.cur = nil
+		r.tell(p, "cannot read file, trying again", err)
+		r.retire(fl)
+		return
 	}
 	r.cfg.Logger.Error("cannot read a rotated file to its end", "file", fl.path, "position", fl.pos, "err", err)
 	r.drop(fl)

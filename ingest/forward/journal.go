@@ -247,11 +247,12 @@ func (j *journal) positions() []fileState {
 	return j.entries[len(j.entries)-1].files
 }
 
-// size of all files, in bytes.
-func (j *journal) size() int64 {
+// full tells that the files have limit bytes and that some of them will go.
+func (j *journal) full(limit int64) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.bytes
+	n := len(j.entries)
+	return j.bytes >= limit && (n > 1 || n == 1 && j.entries[0].pending > 0)
 }
 
 // add makes a batch durable before it is published.

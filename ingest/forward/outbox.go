@@ -129,7 +129,7 @@ func (o *outbox) tryPut(m *message) (bool, error) {
 
 // awaitSpool waits, under Spool, until the journal has room.
 func (o *outbox) awaitSpool(ctx context.Context, limit int64) error {
-	for o.full == Spool && o.journal.size() >= limit {
+	for o.full == Spool && o.journal.full(limit) {
 		select {
 		case <-o.queue.room:
 		case <-ctx.Done():
