@@ -18,6 +18,9 @@ var (
 	ErrNoBucket = errors.New("bucket does not exist")
 	// ErrDenied says that the store refused the credentials, or what they may do.
 	ErrDenied = errors.New("access denied")
+	// ErrIncomplete says that what a listing has yielded may lack objects, because buckets that may be
+	// the only ones to have them could not be listed.
+	ErrIncomplete = errors.New("listing may lack objects")
 	// ErrBadKey says that a key breaks the rules of CheckKey.
 	ErrBadKey = errors.New("bad object key")
 )

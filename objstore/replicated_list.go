@@ -81,9 +81,14 @@ func (r *Replicated) List(ctx context.Context, prefix, after string) iter.Seq2[I
 				}
 			}
 		}
-		if lacking := len(failures) + len(out); len(failures) > 0 && lacking >= r.quorum {
-			yield(Info{}, fmt.Errorf("list: %d of %d buckets could not be listed, and with a write quorum of %d there may be objects that only they have: %w",
-				lacking, len(r.replicas), r.quorum, errors.Join(failures...)))
+		lacking := len(failures) + len(out)
+		switch {
+		case len(failures) == 0 || lacking < r.quorum:
+		case len(failures) == len(r.replicas):
+			yield(Info{}, fmt.Errorf("list: no bucket could be listed: %w", errors.Join(failures...)))
+		default:
+			yield(Info{}, fmt.Errorf("list: %w: %d of %d buckets could not be listed, and with a write quorum of %d there may be objects that only they have: %w",
+				ErrIncomplete, lacking, len(r.replicas), r.quorum, errors.Join(failures...)))
 		}
 	}
 }

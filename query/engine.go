@@ -259,12 +259,16 @@ func (r *run) list(ctx context.Context) ([]objstore.Info, error) {
 		all.Go(func() {
 			defer func() { <-slots }()
 			found[i], errs[i] = r.listOne(ctx, l)
-			if errs[i] != nil {
+			if errs[i] != nil && !errors.Is(errs[i], objstore.ErrIncomplete) {
 				cancel()
 			}
 		})
 	}
 	all.Wait()
+	if i := slices.IndexFunc(errs, func(err error) bool { return errors.Is(err, objstore.ErrIncomplete) }); i >= 0 {
+		r.ans.note(Problem{Err: errs[i]}) // one bucket is away: it lacks in every listing
+		errs = slices.DeleteFunc(errs, func(err error) bool { return errors.Is(err, objstore.ErrIncomplete) })
+	}
 	// Of several errors the first that is not a consequence of another.
 	i := slices.IndexFunc(errs, func(err error) bool { return err != nil && !errors.Is(err, context.Canceled) })
 	if i < 0 {
@@ -279,6 +283,9 @@ func (r *run) list(ctx context.Context) ([]objstore.Info, error) {
 func (r *run) listOne(ctx context.Context, l listing) (infos []objstore.Info, err error) {
 	n := 0
 	for info, err := range r.e.cfg.Bucket.List(ctx, l.prefix, l.after) {
+		if errors.Is(err, objstore.ErrIncomplete) {
+			return infos, err
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -222,6 +222,31 @@ func TestListingFails(t *testing.T) {
 	}
 }
 
+// A listing that may lack what only a dead bucket has: what there is is shown, and the answer says that it is partial.
+func TestIncompleteListing(t *testing.T) {
+	mem := objstore.NewMemory("test", time.Now)
+	store(t, mem, "web", 0, 0, lines(1, day0, 100))
+	b := &bucketFunc{Bucket: mem, list: func(ctx context.Context, prefix, after string) iter.Seq2[objstore.Info, error] {
+		return func(yield func(objstore.Info, error) bool) {
+			for info, err := range mem.List(ctx, prefix, after) {
+				if !yield(info, err) {
+					return
+				}
+			}
+			yield(objstore.Info{}, fmt.Errorf("list: %w: bucket two is away", objstore.ErrIncomplete))
+		}
+	}}
+	n := 0
+	ans, err := newEngine(t, Config{Bucket: b}).Run(t.Context(), Query{Topic: "web", Range: Range{atTime(day0), atTime(day0.Add(48 * time.Hour))}},
+		func(Record) error { n++; return nil })
+	if err != nil || n != 100 {
+		t.Errorf("%d records, %v, want 100", n, err)
+	}
+	if len(ans.Problems) != 1 || !errors.Is(ans.Problems[0].Err, objstore.ErrIncomplete) {
+		t.Errorf("problems %v, want the one bucket, once", ans.Problems)
+	}
+}
+
 // Records that are flushed while the query begins are seen: in the batch, or in the listing.
 func TestHotFirst(t *testing.T) {
 	b := objstore.NewMemory("test", time.Now)

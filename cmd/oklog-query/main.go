@@ -12,14 +12,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"iter"
 	"log/slog"
-	"net/url"
 	"os"
 	"os/signal"
-	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -85,12 +81,7 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 
 // search runs one query and prints the answer.
 func search(ctx context.Context, opts options, logger *slog.Logger, stdout, stderr io.Writer) (int, error) {
-	urls, err := present(opts.buckets, logger)
-	if err != nil {
-		return exitTrouble, err
-	}
-	// One bucket that can be read is enough: each holds all segments.
-	bucket, closeBucket, err := open.Bucket(ctx, urls, open.Config{WriteQuorum: 1, Logger: logger})
+	bucket, closeBucket, err := open.Bucket(ctx, opts.buckets, open.Config{ReadOnly: true, WriteQuorum: opts.quorum, Logger: logger})
 	if err != nil {
 		return exitTrouble, err
 	}
@@ -156,37 +147,6 @@ func search(ctx context.Context, opts options, logger *slog.Logger, stdout, stde
 		hintTopics(ctx, stderr, bucket, q.Topic)
 	}
 	return exitNone, nil
-}
-
-// present leaves out folders that are not there: to open one for writing makes it, and a wrong path
-// would be a bucket without records. One of several may have been lost; the only one may not.
-func present(urls []string, log *slog.Logger) ([]string, error) {
-	var there []string
-	var first error
-	for _, text := range urls {
-		u, err := url.Parse(text)
-		if err != nil || u.Scheme != "file" {
-			there = append(there, text) // whoever opens it says what is wrong
-			continue
-		}
-		path := u.Path
-		if runtime.GOOS == "windows" {
-			path = strings.TrimPrefix(path, "/") // file:///C:/logs
-		}
-		if _, err := os.Stat(filepath.FromSlash(path)); !errors.Is(err, fs.ErrNotExist) {
-			there = append(there, text)
-			continue
-		}
-		err = fmt.Errorf("open bucket %s: %w: there is no such folder: correct --bucket", text, objstore.ErrNoBucket)
-		log.Warn("a bucket is left out", slog.Any("err", err))
-		if first == nil {
-			first = err
-		}
-	}
-	if len(there) == 0 {
-		return nil, first
-	}
-	return there, nil
 }
 
 // explain adds what to do next to errors that do not say it.

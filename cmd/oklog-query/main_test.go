@@ -279,7 +279,7 @@ func TestBadInput(t *testing.T) {
 		{[]string{"--bucket", url, "--topic", "a..b"}, `--topic: bad topic name "a..b": two dots in a row` + topic},
 		{[]string{"--bucket", "/tmp", "--topic", "web"}, "open bucket /tmp: it is not a URL: ..."},
 		{[]string{"--bucket", "ftp://x/y", "--topic", "web"}, "open bucket ftp://x/y: there is no kind of bucket..."},
-		{[]string{"--bucket", absent, "--topic", "web"}, "open bucket " + absent + ": bucket does not exist: there is no such folder: correct --bucket"},
+		{[]string{"--bucket", absent, "--topic", "web"}, "open folder bucket " + strings.TrimPrefix(absent, "file://") + ": bucket does not exist: there is no such folder: correct --bucket"},
 		{[]string{"--bucket", "s3://127.0.0.1:1/logs?tls=false", "--topic", "web"}, "check s3://127.0.0.1:1/logs: ..."},
 		{append(known, "--from", "yesterday"), "bad bound: --from yesterday: not understood" + bound},
 		{append(known, "--to", "5"), "bad bound: --to 5: the unit is missing" + bound},
@@ -475,7 +475,7 @@ func TestLostBucket(t *testing.T) {
 	if out, errs, code := call(t, append(args, "--bucket", copyURL)...); out != "x\n" || errs != "" || code != 0 {
 		t.Errorf("have %q %q %d", out, errs, code)
 	}
-	want := "oklog-query: warning: a bucket is left out: open bucket " + url + "-lost: bucket does not exist: there is no such folder: correct --bucket\n"
+	want := "oklog-query: warning: a bucket cannot be used at present; going on with the others: open folder bucket " + strings.TrimPrefix(url, "file://") + "-lost: bucket does not exist: there is no such folder: correct --bucket\n"
 	if out, errs, code := call(t, append(args, "--bucket", url+"-lost")...); out != "x\n" || errs != want || code != 0 {
 		t.Errorf("have %q %q %d", out, errs, code)
 	}

@@ -21,6 +21,7 @@ import (
 // options are the arguments, checked.
 type options struct {
 	buckets []string
+	quorum  int            // of the writers
 	stream  *stream.Config // nil without --nats
 	query   query.Query
 	pattern query.Pattern
@@ -76,6 +77,7 @@ func newApp(stdout, stderr io.Writer, action cli.ActionFunc) *cli.App {
 			return action(c)
 		},
 		Flags: slices.Concat(flags.Buckets(), flags.NATS("`URL` of the NATS server: records that are not flushed yet are found, too"), []cli.Flag{
+			flags.WriteQuorum("how `MANY` copies ingesters wait for (their --write-quorum; 0: all): with fewer than all, an answer without one of the buckets may be partial"),
 			&cli.StringFlag{Name: "topic", Category: what, EnvVars: []string{"OKLOG_TOPIC"}, Usage: "the `TOPIC` to search"},
 
 			&cli.StringFlag{Name: "from", Category: what, Value: "1h", Usage: "the `TIME` to begin at"},
@@ -113,6 +115,7 @@ func parseOptions(c *cli.Context, terminal bool, log *slog.Logger) (options, err
 			}
 		}
 	}
+	opts.quorum = c.Int("write-quorum")
 	if len(opts.buckets) == 0 {
 		return opts, errors.New("--bucket is missing: say where the segments are, such as --bucket file:///var/lib/oklog/bucket or --bucket s3://HOST/BUCKET, or set OKLOG_BUCKET")
 	}

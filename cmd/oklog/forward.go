@@ -61,7 +61,7 @@ func forwardCommand(std streams) *cli.Command {
 			flags.Size("drop-size", "`SIZE` of what drop-oldest keeps in memory", forward.DefaultDropBytes, catLimit),
 			flags.Size("flush-size", "`SIZE` of text in a segment of bulk mode", forward.DefaultFlush, catLimit),
 			&cli.DurationFlag{Name: "stop-timeout", Usage: "`TIME` that a stop waits for acks", Value: forward.DefaultStop, Category: catLimit},
-		}, flags.NATS("`URL` of the NATS server (default: "+stream.DefaultURL+")"), flags.NATSLimits(), flags.Buckets(), []cli.Flag{flags.WriteQuorum()}, flags.Log()),
+		}, flags.NATS("`URL` of the NATS server (default: "+stream.DefaultURL+")"), flags.NATSLimits(), flags.Buckets(), []cli.Flag{flags.WriteQuorum(flags.StoredAt)}, flags.Log()),
 		Action: func(c *cli.Context) error { return runForward(c, std) },
 	}
 }

@@ -29,7 +29,7 @@ func ingestCommand(std streams) *cli.Command {
 			"   AWS_ACCESS_KEY_ID=key AWS_SECRET_ACCESS_KEY=secret oklog ingest --nats nats://127.0.0.1:4222 \\\n" +
 			"      --bucket 's3://127.0.0.1:9000/logs?tls=false' --bucket 's3://127.0.0.1:9001/logs?tls=false' --write-quorum 1",
 		Flags: concat(flags.NATS("`URL` of the NATS server: nats://HOST:PORT or tls://HOST:PORT"), flags.NATSLimits(), flags.Buckets(),
-			[]cli.Flag{flags.WriteQuorum()}, ingestFlags(),
+			[]cli.Flag{flags.WriteQuorum(flags.StoredAt)}, ingestFlags(),
 			[]cli.Flag{
 				&cli.BoolFlag{Name: "wait", Usage: "keep trying when the NATS server cannot be reached at the start", EnvVars: []string{"OKLOG_WAIT"}},
 				&cli.StringFlag{Name: "http", Usage: "`ADDRESS` for /healthz, /readyz and /metrics, like 127.0.0.1:7651; none if empty", EnvVars: []string{"OKLOG_HTTP"}},

@@ -34,7 +34,7 @@ func upCommand(std streams) *cli.Command {
 			&cli.StringFlag{Name: "data", Usage: "`DIR` that holds everything; made when absent", EnvVars: []string{"OKLOG_DATA"}},
 			&cli.StringFlag{Name: "http", Usage: "`ADDRESS` for /healthz, /readyz and /metrics; none if empty", Value: "127.0.0.1:7650", EnvVars: []string{"OKLOG_HTTP"}},
 			&cli.StringFlag{Name: "nats-listen", Usage: "`ADDRESS` of the embedded NATS server", Value: "127.0.0.1:4222", EnvVars: []string{"OKLOG_NATS_LISTEN"}, Category: "NATS"},
-		}, flags.NATS("`URL` of a NATS server to use instead of the embedded one"), flags.NATSLimits(), flags.Buckets(), []cli.Flag{flags.WriteQuorum()}, ingestFlags(), flags.Log()),
+		}, flags.NATS("`URL` of a NATS server to use instead of the embedded one"), flags.NATSLimits(), flags.Buckets(), []cli.Flag{flags.WriteQuorum(flags.StoredAt)}, ingestFlags(), flags.Log()),
 		Action: func(c *cli.Context) error { return runUp(c, std) },
 	}
 }

@@ -48,6 +48,9 @@ type Bucket struct {
 type Config struct {
 	Now    func() time.Time // time.Now, if nil
 	Logger *slog.Logger     // discards, if nil
+
+	// ReadOnly makes nothing: the folder must be there, and what writes fails.
+	ReadOnly bool
 }
 
 // Open returns the bucket in the folder path, which it makes if it is not there.
@@ -65,7 +68,11 @@ func Open(path string, cfg Config) (*Bucket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open folder bucket %s: %w", path, err)
 	}
-	if err := makeRoot(abs); err != nil {
+	if cfg.ReadOnly {
+		if _, err := os.Stat(abs); errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("open folder bucket %s: %w: there is no such folder: correct --bucket", abs, objstore.ErrNoBucket)
+		}
+	} else if err := makeRoot(abs); err != nil {
 		return nil, fmt.Errorf("open folder bucket %s: make the folder: %w: change --bucket, or the rights of the folder above", abs, cause(err))
 	}
 	root, err := os.OpenRoot(abs)
@@ -73,6 +80,9 @@ func Open(path string, cfg Config) (*Bucket, error) {
 		return nil, fmt.Errorf("open folder bucket %s: %w: change --bucket, or the folder's rights", abs, cause(err))
 	}
 	b := &Bucket{path: abs, name: "file://" + filepath.ToSlash(abs), root: root, known: make(map[string]fs.FileInfo)}
+	if cfg.ReadOnly {
+		return b, nil
+	}
 	if err := b.prepare(cfg.Now().Add(-staleAfter), cfg.Logger); err != nil {
 		root.Close()
 		return nil, fmt.Errorf("open folder bucket %s: %w: change --bucket, or the folder's rights", abs, cause(err))

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"iter"
 	"log/slog"
 	"net/url"
 	"path/filepath"
@@ -25,6 +27,10 @@ type Config struct {
 	Logger      *slog.Logger          // discards, if nil
 	Registerer  prometheus.Registerer // nil registers nothing
 
+	// ReadOnly is for who only reads: one bucket that can be used is enough to begin with, nothing is made, and
+	// of several buckets one that is away is given up soon, since the others are there. The
+	// write quorum is then what the writers use: it tells whether a listing without a bucket is complete.
+	ReadOnly bool
 	// NoCheck leaves out asking the buckets whether they are there.
 	NoCheck bool
 
@@ -97,10 +103,16 @@ func assemble(ctx context.Context, places []place, quorum int, cfg Config) (_ ob
 			_ = closeAll() // the error at hand is the one to tell
 		}
 	}()
+	if cfg.ReadOnly && len(places) > 1 && cfg.S3.Attempts == 0 {
+		cfg.S3.Attempts = 2
+	}
 	var names []string
 	var buckets []objstore.Bucket
 	for _, p := range places {
 		b, err := p.open(cfg)
+		if cfg.ReadOnly && len(places) > 1 && errors.Is(err, objstore.ErrNoBucket) {
+			b, err = absent{err}, nil
+		}
 		if err != nil {
 			return nil, nil, err
 		}
@@ -113,7 +125,11 @@ func assemble(ctx context.Context, places []place, quorum int, cfg Config) (_ ob
 		names = append(names, p.name)
 	}
 	if !cfg.NoCheck {
-		if err := check(ctx, plain, quorum, cfg.Logger); err != nil {
+		need := quorum
+		if cfg.ReadOnly {
+			need = 1
+		}
+		if err := check(ctx, plain, need, cfg.Logger); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -147,7 +163,7 @@ func check(ctx context.Context, buckets []opened, quorum int, logger *slog.Logge
 		if len(buckets) == 1 {
 			return failed[0]
 		}
-		return fmt.Errorf("%d of the %d buckets that must take a write can be used: %w", len(buckets)-len(failed), quorum, joined(failed))
+		return fmt.Errorf("%d of the %d buckets that are needed can be used: %w", len(buckets)-len(failed), quorum, joined(failed))
 	}
 	for _, err := range failed {
 		logger.Warn("a bucket cannot be used at present; going on with the others", slog.Any("err", err))
@@ -181,7 +197,7 @@ func (p place) open(cfg Config) (opened, error) {
 	case "mem":
 		return memory{objstore.NewMemory(p.name, time.Now)}, nil
 	case "file":
-		return dir.Open(p.path, dir.Config{Logger: cfg.Logger})
+		return dir.Open(p.path, dir.Config{Logger: cfg.Logger, ReadOnly: cfg.ReadOnly})
 	default:
 		c := cfg.S3
 		c.Endpoint, c.Bucket, c.Prefix, c.Region = p.s3.Endpoint, p.s3.Bucket, p.s3.Prefix, p.s3.Region
@@ -189,6 +205,20 @@ func (p place) open(cfg Config) (opened, error) {
 		c.Logger, c.Registerer = cfg.Logger, cfg.Registerer
 		return s3.New(c)
 	}
+}
+
+// absent is a bucket that is known not to be there.
+type absent struct{ err error }
+
+func (a absent) Put(context.Context, string, io.ReaderAt, int64) error    { return a.err }
+func (a absent) Create(context.Context, string, io.ReaderAt, int64) error { return a.err }
+func (a absent) Get(context.Context, string, int64, []byte) (int, error)  { return 0, a.err }
+func (a absent) Stat(context.Context, string) (objstore.Info, error)      { return objstore.Info{}, a.err }
+func (a absent) Delete(context.Context, string) error                     { return a.err }
+func (a absent) Check(context.Context) error                              { return a.err }
+func (a absent) Close() error                                             { return nil }
+func (a absent) List(context.Context, string, string) iter.Seq2[objstore.Info, error] {
+	return func(yield func(objstore.Info, error) bool) { yield(objstore.Info{}, a.err) }
 }
 
 // memory is a Memory that is always there.

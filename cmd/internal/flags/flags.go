@@ -80,10 +80,13 @@ func Buckets() []cli.Flag {
 	}
 }
 
-// WriteQuorum is for commands that write.
-func WriteQuorum() cli.Flag {
-	return &cli.IntFlag{Name: "write-quorum", Usage: "how `MANY` of the buckets must have a segment before it counts as stored; 0: all", EnvVars: []string{"OKLOG_WRITE_QUORUM"}, Category: catBucket}
+// WriteQuorum is how many copies count.
+func WriteQuorum(usage string) cli.Flag {
+	return &cli.IntFlag{Name: "write-quorum", Usage: usage, EnvVars: []string{"OKLOG_WRITE_QUORUM"}, Category: catBucket}
 }
+
+// StoredAt is the usage of WriteQuorum for commands that write.
+const StoredAt = "how `MANY` of the buckets must have a segment before it counts as stored; 0: all"
 
 // Open opens the buckets named. close joins what goes on in the background.
 func Open(ctx context.Context, c *cli.Context, log *slog.Logger, reg prometheus.Registerer) (objstore.Bucket, func(context.Context) error, error) {
