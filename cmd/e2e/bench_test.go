@@ -22,7 +22,7 @@ func BenchmarkPipeline(b *testing.B) {
 		b.StopTimer()
 		s := newSystem(b, 1)
 		s.buckets = append(s.buckets, s.minio[0].NewBucket(b, "copies"))
-		in := s.ingester("--flush-age", "2s")
+		in := s.ingester("--flush-age", "500ms")
 		b.StartTimer()
 		start := time.Now()
 		p := spawn(b, "oklog", "forward", "--quiet", "--nats", s.natsURL, "--topic", "bench", path)

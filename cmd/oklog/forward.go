@@ -75,6 +75,9 @@ func runForward(c *cli.Context, std streams) error {
 	if err != nil {
 		return err
 	}
+	if err := cfg.Check(); err != nil {
+		return err
+	}
 	reg := newRegistry()
 	cfg.Logger, cfg.Registerer = log, reg
 	var checks []check
@@ -139,9 +142,6 @@ func forwardConfig(c *cli.Context, std streams) (cfg forward.Config, err error) 
 		return cfg, errors.New("no topic is named: add --topic NAME")
 	}
 	cfg.Topic = c.String("topic")
-	if err := segment.CheckTopic(cfg.Topic); err != nil {
-		return cfg, fmt.Errorf("%w (--topic)", err)
-	}
 	if cfg.Source, err = segment.ParseSource(c.StringSlice("source")); err != nil {
 		return cfg, fmt.Errorf("%w (--source)", err)
 	}

@@ -119,6 +119,9 @@ func ingestConfig(c *cli.Context, log *slog.Logger) (cfg ingest.Config, err erro
 	if err := flags.Positive(c, "flush-age", "stop-timeout", "ack-wait"); err != nil {
 		return cfg, err
 	}
+	if age, wait := c.Duration("flush-age"), c.Duration("ack-wait"); 3*age > wait {
+		return cfg, fmt.Errorf("a flush age of %s is over a third of the ack wait, %s: batches would be delivered again while they wait; lower --flush-age or raise --ack-wait", age, wait)
+	}
 	cfg.FlushAge, cfg.StopTimeout, cfg.Logger = c.Duration("flush-age"), c.Duration("stop-timeout"), log
 	if cfg.FlushSize, err = flags.Bytes(c, "flush-size"); err != nil {
 		return cfg, err

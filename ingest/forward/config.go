@@ -177,7 +177,17 @@ func bad(format string, v ...any) error {
 	return fmt.Errorf("%w: %w", ErrConfig, fmt.Errorf(format, v...))
 }
 
-// withDefaults checks the configuration and fills it.
+// Check tells what New would refuse, as far as that does not need a Publisher or a Putter: so that
+// a slip in a flag shows before anything is connected to.
+func (cfg Config) Check() error {
+	cfg, err := cfg.withDefaults()
+	if err == nil {
+		_, err = newTimeParser(cfg.Time)
+	}
+	return err
+}
+
+// withDefaults checks the configuration, but for its target, and fills it.
 func (cfg Config) withDefaults() (Config, error) {
 	l := &cfg.Limits
 	setDefault(&l.Record, DefaultRecord)
@@ -245,8 +255,6 @@ func (cfg *Config) checkModes() error {
 	}
 	if cfg.Mode == Bulk {
 		switch {
-		case cfg.Putter == nil:
-			return bad("mode bulk writes to a bucket and none is given (--bucket)")
 		case cfg.WhenFull != Block:
 			return bad("mode bulk has nothing to be full: drop --when-full %s", cfg.WhenFull)
 		case cfg.Inputs.Follow:
@@ -256,9 +264,6 @@ func (cfg *Config) checkModes() error {
 		}
 		return nil
 	}
-	if cfg.Publisher == nil {
-		return bad("mode %s publishes to NATS and no server is given (--nats)", cfg.Mode)
-	}
 	if cfg.Inputs.StateDir == "" {
 		if cfg.Inputs.Follow {
 			return bad("following files needs a folder that remembers positions (--state)")
@@ -266,6 +271,20 @@ func (cfg *Config) checkModes() error {
 		if cfg.WhenFull == Spool {
 			return bad("a spool needs a folder to lie in (--state)")
 		}
+	}
+	return nil
+}
+
+// checkTarget verifies that there is somewhere to send records to, which takes them.
+func (cfg *Config) checkTarget() error {
+	if cfg.Mode == Bulk {
+		if cfg.Putter == nil {
+			return bad("mode bulk writes to a bucket and none is given (--bucket)")
+		}
+		return nil
+	}
+	if cfg.Publisher == nil {
+		return bad("mode %s publishes to NATS and no server is given (--nats)", cfg.Mode)
 	}
 	if need, have := maxEncoded(cfg.Limits.Record, cfg.Source), cfg.Publisher.MaxBatch(); need > have {
 		return bad("a record of %d bytes may need a message of %d, and the server takes %d: lower --record-limit, or raise the server's max_payload",

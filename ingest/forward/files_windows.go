@@ -1,28 +1,10 @@
 package forward
 
 import (
-	"errors"
 	"os"
 
 	"golang.org/x/sys/windows"
 )
-
-// lockFile takes the lock that path stands for, or fails with errLocked; the system frees it when the process ends,
-// however it ends.
-func lockFile(path string) (unlock func() error, err error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	err = windows.LockFileEx(windows.Handle(f.Fd()), windows.LOCKFILE_EXCLUSIVE_LOCK|windows.LOCKFILE_FAIL_IMMEDIATELY, 0, 1, 0, new(windows.Overlapped))
-	if errors.Is(err, windows.ERROR_LOCK_VIOLATION) {
-		err = errLocked
-	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f.Close, nil
-}
 
 // openShared opens a file for reading that others may write, rename and remove meanwhile.
 func openShared(path string) (*os.File, error) {

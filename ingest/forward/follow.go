@@ -18,8 +18,6 @@ import (
 	"github.com/oklog/ulid/v2"
 )
 
-var errLocked = errors.New("locked")
-
 const (
 	printSize = 1 << 10 // bytes at a file's beginning that tell it from another one with its number
 	maxGone   = 8       // files rotated away from one path and still read

@@ -45,6 +45,9 @@ type waits struct {
 // New checks a configuration and opens the state folder. Its errors are ErrConfig or ErrState and name the flag to change.
 func New(cfg Config) (*Forwarder, error) {
 	cfg, err := cfg.withDefaults()
+	if err == nil {
+		err = cfg.checkTarget()
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"github.com/gofrs/flock"
 )
 
 // ErrState is what every error about the state folder is.
@@ -85,15 +87,16 @@ func openJournal(dir, topic string) (*journal, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, stateError("%w (--state)", err)
 	}
-	unlock, err := lockFile(filepath.Join(dir, "lock"))
-	if errors.Is(err, errLocked) {
-		return nil, stateError("another forwarder uses %s: stop it, or give this one a folder of its own (--state)", dir)
-	} else if err != nil {
+	// The system frees the lock when the process ends, however it ends.
+	lock := flock.New(filepath.Join(dir, "lock"))
+	if ok, err := lock.TryLock(); err != nil {
 		return nil, stateError("lock %s: %w (--state)", dir, err)
+	} else if !ok {
+		return nil, stateError("another forwarder uses %s: stop it, or give this one a folder of its own (--state)", dir)
 	}
-	j := &journal{dir: dir, topic: topic, unlock: unlock, step: func(string) error { return nil }}
+	j := &journal{dir: dir, topic: topic, unlock: lock.Unlock, step: func(string) error { return nil }}
 	if err := j.load(); err != nil {
-		return nil, errors.Join(err, unlock())
+		return nil, errors.Join(err, j.unlock())
 	}
 	return j, nil
 }

@@ -230,6 +230,18 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
+// A block of empty lines has more records than text allows for elsewhere.
+func TestBlocksKeepTheRecordLimit(t *testing.T) {
+	const n = MaxBlockRecords + 10
+	b := &Block{}
+	b.AppendLines(Run{Time: 1000, Session: 1, N: n}, bytes.Repeat([]byte{'\n'}, n))
+	var out bytes.Buffer
+	write(t, WriterConfig{BlockSize: n}, &out, b)
+	if seg, got := read(t, out.Bytes()); len(got) != n || len(seg.Blocks) != 2 {
+		t.Errorf("%d records in %d blocks, want %d in 2", len(got), len(seg.Blocks), n)
+	}
+}
+
 func TestSameRecordsSameBytes(t *testing.T) {
 	recs := random(rand.New(rand.NewPCG(1, 1)), 500)
 	var a, b bytes.Buffer

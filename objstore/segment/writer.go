@@ -87,7 +87,7 @@ func (w *Writer) Take(c *Cursor, n int) error {
 	}
 	w.register(c, n)
 	for n > 0 {
-		if w.cur.Len() == 0 && n == c.b.Len() && len(c.b.Text) <= w.cfg.BlockSize && len(c.b.Text) >= w.cfg.BlockSize/2 {
+		if w.cur.Len() == 0 && n == c.b.Len() && n <= MaxBlockRecords && len(c.b.Text) <= w.cfg.BlockSize && len(c.b.Text) >= w.cfg.BlockSize/2 {
 			// A whole block of a good size: no copy.
 			w.last = c.b.Last()
 			if err := w.block(c.b); err != nil {

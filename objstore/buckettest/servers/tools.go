@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+
+	"github.com/gofrs/flock"
 )
 
 // ToolsEnv names the environment variable with the folder of the built servers, if it is
@@ -64,11 +66,11 @@ func (t tool) install(ctx context.Context) (string, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("install %s: %w", t.name, err)
 	}
-	unlock, err := lockFile(filepath.Join(dir, t.name+".lock"))
-	if err != nil {
+	lock := flock.New(filepath.Join(dir, t.name+".lock"))
+	if err := lock.Lock(); err != nil {
 		return "", fmt.Errorf("install %s: %w", t.name, err)
 	}
-	defer unlock()
+	defer lock.Close()
 	if _, err := os.Stat(path); err == nil { // somebody else built it meanwhile
 		return path, nil
 	}
