@@ -114,16 +114,11 @@ func runForward(c *cli.Context, std streams) error {
 			log.Warn("could not close cleanly", "cause", err)
 		}
 	}()
-	if addr := c.String("http"); addr != "" {
-		ctx, cancel := context.WithCancel(context.WithoutCancel(c.Context))
-		bound, wait, err := serveHTTP(ctx, addr, reg, log, checks...)
-		if err != nil {
-			cancel()
-			return err
-		}
-		log.Info("serving metrics", "url", "http://"+bound+"/metrics")
-		defer func() { cancel(); wait() }()
+	_, stop, err := serveHTTP(c, reg, log, checks...)
+	if err != nil {
+		return err
 	}
+	defer stop()
 	if file, ok := std.err.(*os.File); ok && term.IsTerminal(int(file.Fd())) && !c.Bool("quiet") {
 		defer drawProgress(file, f)()
 	}

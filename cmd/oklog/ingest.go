@@ -57,47 +57,65 @@ func ingestFlags() []cli.Flag {
 }
 
 func runIngest(c *cli.Context, std streams) error {
-	if err := noArgs(c); err != nil {
-		return err
-	}
-	log, err := flags.Logger(c, std.err)
+	p, err := ingestParts(c, std)
 	if err != nil {
 		return err
 	}
-	cfg, err := ingestConfig(c, log)
-	if err != nil {
-		return err
-	}
-	scfg, err := flags.Stream(c, log)
-	if err != nil {
-		return err
-	}
-	scfg.WaitForServer = c.Bool("wait")
-	if scfg.URL == "" {
+	p.stream.WaitForServer = c.Bool("wait")
+	if p.stream.URL == "" {
 		return errors.New("no NATS server is named: add --nats nats://HOST:4222, or set OKLOG_NATS")
 	}
-	reg := newRegistry()
-	b, closeBucket, err := flags.Open(c.Context, c, log, reg)
-	if err != nil {
-		return err
-	}
-	defer closing(log, "bucket", closeBucket)
-	s, err := connect(c.Context, scfg, log)
-	if err != nil {
-		return err
-	}
-	defer closing(log, "connection to NATS", s.Close)
-	if addr := c.String("http"); addr != "" {
-		ctx, cancel := context.WithCancel(context.WithoutCancel(c.Context))
-		bound, wait, err := serveHTTP(ctx, addr, reg, log, natsCheck(s), bucketCheck(b))
-		if err != nil {
-			cancel()
-			return err
+	return p.run(c, func(http string) {
+		if http != "" {
+			p.log.Info("serving metrics", "url", http+"/metrics")
 		}
-		log.Info("serving metrics", "url", "http://"+bound+"/metrics")
-		defer func() { cancel(); wait() }()
+	})
+}
+
+// parts is an ingester's configuration, and what it is to be connected with.
+//
+//	stream ──▶ ingest ──▶ bucket        HTTP: health of both, metrics of all
+type parts struct {
+	log    *slog.Logger
+	ingest ingest.Config
+	stream stream.Config
+}
+
+// ingestParts reads the flags that ingest and up share.
+func ingestParts(c *cli.Context, std streams) (p parts, err error) {
+	if err := noArgs(c); err != nil {
+		return p, err
 	}
-	return ingestFrom(c.Context, cfg, s, b, reg)
+	if p.log, err = flags.Logger(c, std.err); err != nil {
+		return p, err
+	}
+	if p.ingest, err = ingestConfig(c, p.log); err != nil {
+		return p, err
+	}
+	p.stream, err = flags.Stream(c, p.log)
+	return p, err
+}
+
+// run connects the parts and ingests until c's context is done. ready is told the address of HTTP, or "", when all is connected.
+func (p parts) run(c *cli.Context, ready func(http string)) error {
+	reg := newRegistry()
+	b, closeBucket, err := flags.Open(c.Context, c, p.log, reg)
+	if err != nil {
+		return err
+	}
+	defer closing(p.log, "bucket", closeBucket)
+	s, err := connect(c.Context, p.stream, p.log)
+	if err != nil {
+		return err
+	}
+	defer closing(p.log, "connection to NATS", s.Close)
+	http, stop, err := serveHTTP(c, reg, p.log, natsCheck(s), bucketCheck(b))
+	if err != nil {
+		return err
+	}
+	defer stop()
+	ready(http)
+	return ingestFrom(c.Context, p.ingest, s, b, reg)
 }
 
 // ingestFrom runs an ingester until ctx is done.

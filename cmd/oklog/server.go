@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/urfave/cli/v2"
 
 	"oklog/ingest/stream"
 	"oklog/objstore"
@@ -51,9 +52,13 @@ func bucketCheck(b objstore.Bucket) check {
 	}}
 }
 
-// serveHTTP answers /healthz, /readyz, /metrics and /debug/pprof on address until ctx is done. It returns once it listens; wait
-// returns when it has ended.
-func serveHTTP(ctx context.Context, address string, reg *prometheus.Registry, log *slog.Logger, checks ...check) (bound string, wait func(), err error) {
+// serveHTTP answers /healthz, /readyz, /metrics and /debug/pprof on the address of --http until stop is called, if there is one. It
+// returns once it listens, with the URL.
+func serveHTTP(c *cli.Context, reg *prometheus.Registry, log *slog.Logger, checks ...check) (url string, stop func(), err error) {
+	address := c.String("http")
+	if address == "" {
+		return "", func() {}, nil
+	}
 	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return "", nil, fmt.Errorf("listen for HTTP on %s: %w: choose another address with --http", address, err)
@@ -87,14 +92,10 @@ func serveHTTP(ctx context.Context, address string, reg *prometheus.Registry, lo
 			log.Error("HTTP has ended", "cause", err)
 		}
 	}()
-	stopped := make(chan struct{})
-	go func() {
-		defer close(stopped)
-		<-ctx.Done()
+	return "http://" + l.Addr().String(), func() {
 		if err := srv.Close(); err != nil {
 			log.Debug("close HTTP", "cause", err)
 		}
 		<-served
-	}()
-	return l.Addr().String(), func() { <-stopped }, nil
+	}, nil
 }

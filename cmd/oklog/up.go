@@ -1,10 +1,8 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -40,70 +38,37 @@ func upCommand(std streams) *cli.Command {
 }
 
 func runUp(c *cli.Context, std streams) error {
-	if err := noArgs(c); err != nil {
-		return err
-	}
-	log, err := flags.Logger(c, std.err)
+	p, err := ingestParts(c, std)
 	if err != nil {
 		return err
 	}
-	cfg, err := ingestConfig(c, log)
-	if err != nil {
-		return err
-	}
-	scfg, err := flags.Stream(c, log)
-	if err != nil {
-		return err
-	}
-	if c.String("data") == "" && (scfg.URL == "" || len(c.StringSlice("bucket")) == 0) {
+	if c.String("data") == "" && (p.stream.URL == "" || len(c.StringSlice("bucket")) == 0) {
 		return fmt.Errorf("no folder is named: add --data DIR, or set OKLOG_DATA")
 	}
 	dir, err := filepath.Abs(c.String("data"))
 	if err != nil {
 		return fmt.Errorf("find the folder %s: %w (--data)", c.String("data"), err)
 	}
-	natsURL := scfg.URL
+	natsURL := p.stream.URL
 	if natsURL == "" {
-		server, err := embedded.Start(embedded.Config{Dir: filepath.Join(dir, "jetstream"), Listen: c.String("nats-listen"), User: scfg.Auth.User, Password: scfg.Auth.Password, Logger: log})
+		server, err := embedded.Start(embedded.Config{
+			Dir: filepath.Join(dir, "jetstream"), Listen: c.String("nats-listen"),
+			User: p.stream.Auth.User, Password: p.stream.Auth.Password, Logger: p.log,
+		})
 		if err != nil {
 			return err
 		}
 		defer server.Shutdown()
-		scfg.InProcess, natsURL = server, server.ClientURL()
+		p.stream.InProcess, natsURL = server, server.ClientURL()
 	}
 	if len(c.StringSlice("bucket")) == 0 {
-		bucket := filepath.Join(dir, "bucket")
-		if err := os.MkdirAll(bucket, 0o755); err != nil {
-			return fmt.Errorf("make the bucket's folder: %w: choose another with --data", err)
-		}
-		if err := c.Set("bucket", fileURL(bucket)); err != nil {
+		if err := c.Set("bucket", fileURL(filepath.Join(dir, "bucket"))); err != nil {
 			return err
 		}
 	}
-	reg := newRegistry()
-	b, closeBucket, err := flags.Open(c.Context, c, log, reg)
-	if err != nil {
-		return err
-	}
-	defer closing(log, "bucket", closeBucket)
-	s, err := connect(c.Context, scfg, log)
-	if err != nil {
-		return err
-	}
-	defer closing(log, "connection to NATS", s.Close)
-	metrics := ""
-	if addr := c.String("http"); addr != "" {
-		ctx, cancel := context.WithCancel(context.WithoutCancel(c.Context))
-		bound, wait, err := serveHTTP(ctx, addr, reg, log, natsCheck(s), bucketCheck(b))
-		if err != nil {
-			cancel()
-			return err
-		}
-		defer func() { cancel(); wait() }()
-		metrics = "http://" + bound
-	}
-	fmt.Fprint(std.out, welcome(natsURL, metrics, c.StringSlice("bucket")))
-	return ingestFrom(c.Context, cfg, s, b, reg)
+	return p.run(c, func(http string) {
+		fmt.Fprint(std.out, welcome(natsURL, http, c.StringSlice("bucket")))
+	})
 }
 
 // fileURL names a folder as a bucket.
