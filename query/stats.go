@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/oklog/ulid/v2"
+
+	"oklog/objstore"
 )
 
 // Errors of problems, by identity.
@@ -32,7 +34,10 @@ type Problem struct {
 // String is one line: what, the time that is lacking, why.
 func (p Problem) String() string {
 	what := p.Key
-	if what == "" {
+	switch {
+	case errors.Is(p.Err, objstore.ErrIncomplete):
+		return p.Err.Error()
+	case what == "":
 		what = "unflushed records"
 	}
 	if p.First == (ulid.ULID{}) && p.Last == (ulid.ULID{}) {
