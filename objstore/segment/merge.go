@@ -72,8 +72,10 @@ func (m *merger) Less(i, j int) bool {
 }
 
 func (m *merger) Pop() any {
-	s := m.streams[len(m.streams)-1]
-	m.streams = m.streams[:len(m.streams)-1]
+	last := len(m.streams) - 1
+	s := m.streams[last]
+	m.streams[last] = nil // its block may go
+	m.streams = m.streams[:last]
 	return s
 }
 
