@@ -132,12 +132,12 @@ func TestFromFileToBucketsAndBack(t *testing.T) {
 // everything is what zstd makes of all the objects of a bucket.
 func everything(t *testing.T, url string) []byte {
 	t.Helper()
-	b, closeBucket, err := open.Bucket(t.Context(), []string{url}, open.Config{})
+	b, err := open.Bucket(t.Context(), []string{url}, open.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() {
-		if err := closeBucket(context.Background()); err != nil {
+		if err := b.Close(context.Background()); err != nil {
 			t.Error(err)
 		}
 	}()

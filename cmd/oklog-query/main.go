@@ -81,11 +81,11 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 
 // search runs one query and prints the answer.
 func search(ctx context.Context, opts options, logger *slog.Logger, stdout, stderr io.Writer) (int, error) {
-	bucket, closeBucket, err := open.Bucket(ctx, opts.buckets, open.Config{ReadOnly: true, WriteQuorum: opts.quorum, Logger: logger})
+	bucket, err := open.Bucket(ctx, opts.buckets, open.Config{ReadOnly: true, WriteQuorum: opts.quorum, Logger: logger})
 	if err != nil {
 		return exitTrouble, err
 	}
-	defer func() { _ = closeBucket(ctx) }() // nothing was written
+	defer func() { _ = bucket.Close(ctx) }() // nothing was written
 	cfg := query.Config{Bucket: bucket, MaxHotBytes: opts.maxHot}
 	if opts.stream != nil {
 		s, err := stream.Connect(ctx, *opts.stream)

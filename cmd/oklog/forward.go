@@ -82,14 +82,14 @@ func runForward(c *cli.Context, std streams) error {
 	cfg.Logger, cfg.Registerer = log, reg
 	var checks []check
 	if cfg.Mode == forward.Bulk {
-		b, closeBucket, err := flags.Open(c.Context, c, log, reg)
+		b, err := flags.Open(c.Context, c, log, reg)
 		if err != nil {
 			return err
 		}
-		defer closing(log, "bucket", closeBucket)
+		defer closing(log, "bucket", b.Close)
 		cfg.Putter, checks = b, append(checks, bucketCheck(b))
 	} else {
-		if len(c.StringSlice("bucket")) > 0 && c.IsSet("bucket") {
+		if c.IsSet("bucket") && os.Getenv("OKLOG_BUCKET") == "" {
 			return errors.New("--bucket is for --mode bulk; in the other modes ingesters write to the buckets")
 		}
 		scfg, err := flags.Stream(c, log)

@@ -99,11 +99,11 @@ func ingestParts(c *cli.Context, std streams) (p parts, err error) {
 // run connects the parts and ingests until c's context is done. ready is told the address of HTTP, or "", when all is connected.
 func (p parts) run(c *cli.Context, ready func(http string)) error {
 	reg := newRegistry()
-	b, closeBucket, err := flags.Open(c.Context, c, p.log, reg)
+	b, err := flags.Open(c.Context, c, p.log, reg)
 	if err != nil {
 		return err
 	}
-	defer closing(p.log, "bucket", closeBucket)
+	defer closing(p.log, "bucket", b.Close)
 	s, err := connect(c.Context, p.stream, p.log)
 	if err != nil {
 		return err

@@ -16,7 +16,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"oklog/ingest/stream"
-	"oklog/objstore"
+	"oklog/objstore/open"
 )
 
 func newRegistry() *prometheus.Registry {
@@ -43,14 +43,7 @@ func natsCheck(s *stream.Stream) check {
 	}}
 }
 
-func bucketCheck(b objstore.Bucket) check {
-	return check{"bucket", func(ctx context.Context) error {
-		if _, err := b.Stat(ctx, "ready"); !errors.Is(err, objstore.ErrNotFound) {
-			return err
-		}
-		return nil
-	}}
-}
+func bucketCheck(b *open.Opened) check { return check{"bucket", b.Check} }
 
 // serveHTTP answers /healthz, /readyz, /metrics and /debug/pprof on the address of --http until stop is called, if there is one. It
 // returns once it listens, with the URL.

@@ -53,24 +53,23 @@ type opened interface {
 	Close() error
 }
 
-// Bucket opens the buckets of urls as one. The function that it returns closes them:
-// it waits, as long as its context lasts, for the copies that are still being written.
+// Bucket opens the buckets of urls as one.
 //
 // All the buckets are asked whether they are there; if fewer than the write quorum are, that is
 // an error that says what to do, and otherwise those that are not are logged as warnings.
-func Bucket(ctx context.Context, urls []string, cfg Config) (objstore.Bucket, func(context.Context) error, error) {
+func Bucket(ctx context.Context, urls []string, cfg Config) (*Opened, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	if len(urls) == 0 {
-		return nil, nil, fmt.Errorf("open bucket: none is given: say where the segments are, %s", example)
+		return nil, fmt.Errorf("open bucket: none is given: say where the segments are, %s", example)
 	}
 	quorum := cfg.WriteQuorum
 	if quorum == 0 {
 		quorum = len(urls)
 	}
 	if quorum < 1 || quorum > len(urls) {
-		return nil, nil, fmt.Errorf("open buckets: a write quorum of %d cannot be had from %d buckets: set --write-quorum to 1 up to %d, or give more --bucket",
+		return nil, fmt.Errorf("open buckets: a write quorum of %d cannot be had from %d buckets: set --write-quorum to 1 up to %d, or give more --bucket",
 			cfg.WriteQuorum, len(urls), len(urls))
 	}
 	places := make([]place, len(urls))
@@ -78,10 +77,10 @@ func Bucket(ctx context.Context, urls []string, cfg Config) (objstore.Bucket, fu
 	for i, u := range urls {
 		p, err := parse(u)
 		if err != nil {
-			return nil, nil, fmt.Errorf("open bucket %s: %w", Redact(u), err)
+			return nil, fmt.Errorf("open bucket %s: %w", Redact(u), err)
 		}
 		if seen[p.name] {
-			return nil, nil, fmt.Errorf("open bucket %s: it is given twice, and would hold one copy: remove one --bucket", p.name)
+			return nil, fmt.Errorf("open bucket %s: it is given twice, and would hold one copy: remove one --bucket", p.name)
 		}
 		seen[p.name] = true
 		places[i] = p
@@ -89,18 +88,14 @@ func Bucket(ctx context.Context, urls []string, cfg Config) (objstore.Bucket, fu
 	return assemble(ctx, places, quorum, cfg)
 }
 
-func assemble(ctx context.Context, places []place, quorum int, cfg Config) (_ objstore.Bucket, _ func(context.Context) error, err error) {
-	var plain []opened
-	closeAll := func() error {
-		var errs []error
-		for _, b := range plain {
-			errs = append(errs, b.Close())
-		}
-		return errors.Join(errs...)
+func assemble(ctx context.Context, places []place, quorum int, cfg Config) (_ *Opened, err error) {
+	o := &Opened{need: quorum, join: func(context.Context) error { return nil }}
+	if cfg.ReadOnly {
+		o.need = 1
 	}
 	defer func() {
 		if err != nil {
-			_ = closeAll() // the error at hand is the one to tell
+			_ = o.Close(ctx) // the error at hand is the one to tell
 		}
 	}()
 	if cfg.ReadOnly && len(places) > 1 && cfg.S3.Attempts == 0 {
@@ -114,35 +109,69 @@ func assemble(ctx context.Context, places []place, quorum int, cfg Config) (_ ob
 			b, err = absent{err}, nil
 		}
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		plain = append(plain, b)
+		o.plain = append(o.plain, b)
 		measured, err := objstore.Instrument(b, p.name, cfg.Registerer)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		buckets = append(buckets, measured)
 		names = append(names, p.name)
 	}
 	if !cfg.NoCheck {
-		need := quorum
-		if cfg.ReadOnly {
-			need = 1
-		}
-		if err := check(ctx, plain, need, cfg.Logger); err != nil {
-			return nil, nil, err
+		if err := check(ctx, o.plain, o.need, cfg.Logger); err != nil {
+			return nil, err
 		}
 	}
 	if len(buckets) == 1 {
-		return buckets[0], func(context.Context) error { return closeAll() }, nil
+		o.Bucket = buckets[0]
+		return o, nil
 	}
 	rc := cfg.Replicated
 	rc.Names, rc.Logger, rc.Registerer = names, cfg.Logger, cfg.Registerer
 	r, err := objstore.NewReplicated(buckets, quorum, rc)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	return r, func(ctx context.Context) error { return errors.Join(r.Close(ctx), closeAll()) }, nil
+	o.Bucket, o.join = r, r.Close
+	return o, nil
+}
+
+// Opened is one bucket, or several as one.
+type Opened struct {
+	objstore.Bucket
+	plain []opened
+	need  int                         // how many of them must be there
+	join  func(context.Context) error // waits for what goes on in the background
+}
+
+// Check asks the buckets whether they are there, and returns once enough of them are for what is done with them.
+func (o *Opened) Check(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	answers := make(chan error, len(o.plain))
+	for _, b := range o.plain {
+		go func() { answers <- b.Check(ctx) }() // ends soon after ctx
+	}
+	var failed []error
+	for there := 0; there < o.need; {
+		if err := <-answers; err == nil {
+			there++
+		} else if failed = append(failed, err); len(o.plain)-len(failed) < o.need {
+			return joined(failed)
+		}
+	}
+	return nil
+}
+
+// Close closes the buckets. It waits, as long as ctx lasts, for the copies that are still being written.
+func (o *Opened) Close(ctx context.Context) error {
+	errs := []error{o.join(ctx)}
+	for _, b := range o.plain {
+		errs = append(errs, b.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // check asks all the buckets at once whether they are there.

@@ -27,7 +27,7 @@ func TestURLs(t *testing.T) {
 	folder := "file://" + filepath.ToSlash(t.TempDir())
 	good := func(urls ...string) {
 		t.Helper()
-		b, closeBucket, err := open.Bucket(t.Context(), urls, open.Config{NoCheck: true})
+		b, err := open.Bucket(t.Context(), urls, open.Config{NoCheck: true})
 		if err != nil {
 			t.Errorf("%q: %v", urls, err)
 			return
@@ -35,7 +35,7 @@ func TestURLs(t *testing.T) {
 		if b == nil {
 			t.Errorf("%q: no bucket", urls)
 		}
-		if err := closeBucket(t.Context()); err != nil {
+		if err := b.Close(t.Context()); err != nil {
 			t.Error(err)
 		}
 	}
@@ -53,7 +53,7 @@ func TestURLs(t *testing.T) {
 
 	bad := func(text string, urls ...string) {
 		t.Helper()
-		_, _, err := open.Bucket(t.Context(), urls, open.Config{NoCheck: true})
+		_, err := open.Bucket(t.Context(), urls, open.Config{NoCheck: true})
 		if err == nil {
 			t.Errorf("%q: no error", urls)
 			return
@@ -96,7 +96,7 @@ func TestURLs(t *testing.T) {
 func TestQuorum(t *testing.T) {
 	urls := []string{"mem://1", "mem://2"}
 	for w, ok := range map[int]bool{-1: false, 0: true, 1: true, 2: true, 3: false} {
-		b, closeBucket, err := open.Bucket(t.Context(), urls, open.Config{WriteQuorum: w})
+		b, err := open.Bucket(t.Context(), urls, open.Config{WriteQuorum: w})
 		if ok != (err == nil) {
 			t.Errorf("quorum %d: %v", w, err)
 		}
@@ -106,11 +106,11 @@ func TestQuorum(t *testing.T) {
 			}
 			continue
 		}
-		r, isReplicated := b.(*objstore.Replicated)
+		r, isReplicated := b.Bucket.(*objstore.Replicated)
 		if want := w; !isReplicated || r.Quorum() != max(want, 1) && w != 0 || w == 0 && r.Quorum() != 2 {
 			t.Errorf("quorum %d: have %+v", w, b)
 		}
-		if err := closeBucket(t.Context()); err != nil {
+		if err := b.Close(t.Context()); err != nil {
 			t.Error(err)
 		}
 	}
@@ -163,24 +163,24 @@ func TestReal(t *testing.T) {
 	limits := s3.Config{Attempts: 1}
 
 	t.Run("One", func(t *testing.T) {
-		b, closeBucket, err := open.Bucket(t.Context(), []string{url + "&region=us-east-1"}, open.Config{})
+		b, err := open.Bucket(t.Context(), []string{url + "&region=us-east-1"}, open.Config{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer closeBucket(t.Context())
-		if _, ok := b.(*objstore.Replicated); ok {
+		defer b.Close(t.Context())
+		if _, ok := b.Bucket.(*objstore.Replicated); ok {
 			t.Error("one bucket is replicated")
 		}
 		buckettest.MustPut(t, b, "one", []byte("x"))
 	})
 	t.Run("Two", func(t *testing.T) {
 		reg := prometheus.NewRegistry()
-		b, closeBucket, err := open.Bucket(t.Context(), []string{url, folder}, open.Config{Registerer: reg})
+		b, err := open.Bucket(t.Context(), []string{url, folder}, open.Config{Registerer: reg})
 		if err != nil {
 			t.Fatal(err)
 		}
 		buckettest.MustPut(t, b, "two", []byte("x"))
-		if err := closeBucket(context.Background()); err != nil {
+		if err := b.Close(context.Background()); err != nil {
 			t.Fatal(err)
 		}
 		path := strings.TrimPrefix(folder, "file://")
@@ -202,15 +202,18 @@ func TestReal(t *testing.T) {
 	t.Run("DeadWithinQuorum", func(t *testing.T) {
 		var log logBuffer
 		cfg := open.Config{WriteQuorum: 1, S3: limits, Logger: slog.New(slog.NewTextHandler(&log, nil))}
-		b, closeBucket, err := open.Bucket(t.Context(), []string{dead, url}, cfg)
+		b, err := open.Bucket(t.Context(), []string{dead, url}, cfg)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if err := b.Check(t.Context()); err != nil {
+			t.Errorf("one bucket of two is enough: %v", err)
 		}
 		buckettest.MustPut(t, b, "three", []byte("x"))
 		if _, err := b.Stat(t.Context(), "three"); err != nil {
 			t.Error(err)
 		}
-		if err := closeBucket(context.Background()); err != nil {
+		if err := b.Close(context.Background()); err != nil {
 			t.Fatal(err)
 		}
 		if !strings.Contains(log.String(), "nothing listens") || strings.Contains(log.String(), secret) {
@@ -218,13 +221,13 @@ func TestReal(t *testing.T) {
 		}
 	})
 	t.Run("DeadBelowQuorum", func(t *testing.T) {
-		_, _, err := open.Bucket(t.Context(), []string{dead, url}, open.Config{S3: limits})
+		_, err := open.Bucket(t.Context(), []string{dead, url}, open.Config{S3: limits})
 		if err == nil || !strings.Contains(err.Error(), "nothing listens") || strings.Contains(err.Error(), secret) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("have error %v", err)
 		}
 	})
 	t.Run("NoBucket", func(t *testing.T) {
-		_, _, err := open.Bucket(t.Context(), []string{server.URL("missing")}, open.Config{})
+		_, err := open.Bucket(t.Context(), []string{server.URL("missing")}, open.Config{})
 		if !errors.Is(err, objstore.ErrNoBucket) || !strings.Contains(err.Error(), "--bucket") {
 			t.Errorf("have error %v", err)
 		}

@@ -250,8 +250,18 @@ func (b *Bucket) write(ctx context.Context, name, key string, body io.ReaderAt, 
 		if failed := gate.failure(); err != nil && failed != nil {
 			return &finalError{fmt.Errorf("read body: %w", failed)}
 		}
-		if create && minio.ToErrorResponse(err).StatusCode == http.StatusPreconditionFailed {
+		if !create || err == nil {
+			return err
+		}
+		switch minio.ToErrorResponse(err).StatusCode {
+		case http.StatusPreconditionFailed:
 			return b.whose(ctx, full, token)
+		case 0:
+			// No answer. A server may refuse the condition and hang up while the body is still on its way: what
+			// it had to say shows in the object.
+			if found := b.whose(ctx, full, token); found == nil || errors.Is(found, objstore.ErrExists) {
+				return found
+			}
 		}
 		return err
 	})

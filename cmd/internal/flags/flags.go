@@ -16,7 +16,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"oklog/ingest/stream"
-	"oklog/objstore"
 	"oklog/objstore/open"
 )
 
@@ -88,11 +87,11 @@ func WriteQuorum(usage string) cli.Flag {
 // StoredAt is the usage of WriteQuorum for commands that write.
 const StoredAt = "how `MANY` of the buckets must have a segment before it counts as stored; 0: all"
 
-// Open opens the buckets named. close joins what goes on in the background.
-func Open(ctx context.Context, c *cli.Context, log *slog.Logger, reg prometheus.Registerer) (objstore.Bucket, func(context.Context) error, error) {
+// Open opens the buckets named.
+func Open(ctx context.Context, c *cli.Context, log *slog.Logger, reg prometheus.Registerer) (*open.Opened, error) {
 	urls := c.StringSlice("bucket")
 	if len(urls) == 0 {
-		return nil, nil, fmt.Errorf("no bucket is named: add --bucket s3://HOST/BUCKET or --bucket file:///PATH, or set OKLOG_BUCKET")
+		return nil, fmt.Errorf("no bucket is named: add --bucket s3://HOST/BUCKET or --bucket file:///PATH, or set OKLOG_BUCKET")
 	}
 	return open.Bucket(ctx, urls, open.Config{WriteQuorum: c.Int("write-quorum"), Logger: log, Registerer: reg})
 }

@@ -20,11 +20,11 @@ func TestKillAndStart(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := start(t)
 			url := s.NewBucket(t, "bucket")
-			b, closeBucket, err := open.Bucket(t.Context(), []string{url}, open.Config{})
+			b, err := open.Bucket(t.Context(), []string{url}, open.Config{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer closeBucket(context.Background())
+			defer b.Close(context.Background())
 			buckettest.MustPut(t, b, "object", []byte("data"))
 			for range 2 {
 				s.Kill()
