@@ -24,6 +24,13 @@ func (b *budget) acquire(ctx context.Context, n int64) error {
 	return ctx.Err()
 }
 
+// over tells that more is taken than there is.
+func (b *budget) over() bool {
+	b.cond.L.Lock()
+	defer b.cond.L.Unlock()
+	return b.used > b.max
+}
+
 func (b *budget) release(n int64) {
 	b.cond.L.Lock()
 	defer b.cond.L.Unlock()

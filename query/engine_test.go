@@ -462,7 +462,7 @@ func TestLimitEndsReading(t *testing.T) {
 		all = append(all, part...)
 		store(t, mem, "web", 0, 0, part)
 	}
-	e := newEngine(t, Config{Bucket: mem, Fetches: 1})
+	e := newEngine(t, Config{Bucket: mem, Fetches: 1, MaxBytes: 16 << 10})
 	for _, newest := range []bool{false, true} {
 		have, ans := ask(t, e, Query{Topic: "web", Range: everything(), Limit: 30, Newest: newest})
 		want := all[:30]

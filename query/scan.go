@@ -32,7 +32,8 @@ const (
 // The dispatcher starts the tasks in the order in which the merge comes to them. Results that the merge has not
 // come to yet hold their share of the budget, and a merge that waits for a task that is not started would
 // wait for ever when all of it is taken: therefore the dispatcher goes beyond the budget up
-// to what the merge waits for. It does so where many sources overlap, by one read for each.
+// to what the merge waits for. It does so where many sources overlap, by one read for each. Results beyond the
+// budget are packed: of each of them, no more than a part is unpacked at a time.
 type scan struct {
 	*run
 	gone  map[string]bool
@@ -45,8 +46,9 @@ type scan struct {
 	group  sync.WaitGroup
 	ctx    context.Context // of the goroutines of one scan; ends with it
 
-	pieces bool // a piece was found; of the merging goroutine
-	loaded int64
+	pieces   bool // a piece was found; of the merging goroutine, as is what follows
+	loaded   int64
+	unpacker *segment.Decoder
 }
 
 func newScan(r *run, gone map[string]bool, final bool) *scan {
@@ -98,7 +100,12 @@ func (sc *scan) merge(ctx context.Context, candidates []candidate, hot []*source
 		sc.group.Go(sc.worker)
 	}
 	before := sc.found
-	err := segment.Merge(inputs, sc.q.Newest, func(c *segment.Cursor, n int) error { return sc.take(sc, c, n) })
+	var err error
+	if sc.unpacker, err = sc.e.decoder(); err != nil {
+		return err
+	}
+	defer sc.e.decoders.Put(sc.unpacker)
+	err = segment.Merge(inputs, sc.q.Newest, func(c *segment.Cursor, n int) error { return sc.take(sc, c, n) })
 	if err == nil && !sc.limited {
 		sc.meter.add(func(s *Stats) { s.Records.Duplicates += sc.loaded - (sc.found - before) })
 	}
@@ -126,7 +133,8 @@ type source struct {
 	// The merge's: tasks before it were handed out; cur is the last of them.
 	next int
 	cur  *task
-	told bool // the merge knows where the first task begins
+	part segment.Block // of cur, if that is packed
+	told bool          // the merge knows where the first task begins
 }
 
 // task is a block to be fetched, decoded and matched.
@@ -136,10 +144,11 @@ type task struct {
 	started chan struct{} // closed by the dispatcher
 	done    chan struct{} // closed when the rest is set
 	err     error
-	result  *segment.Block // nil: nothing was found
-	pieces  bool           // the result holds some
-	whole   bool           // the result is the block itself, in memory that is used again
-	held    int64          // the share of the budget
+	result  *segment.Block  // nil: nothing was found
+	pieces  bool            // the result holds some
+	whole   bool            // the result is the block itself, in memory that is used again
+	packed  *segment.Packed // instead of the result, if that did not fit into the budget
+	held    int64           // the share of the budget
 }
 
 // read is a group of neighbouring tasks.
@@ -162,6 +171,11 @@ func (s *source) First() ulid.ULID {
 	if len(s.tasks) == 0 {
 		return s.sc.edge(s.first, s.last)
 	}
+	if s.cur != nil && s.cur.packed != nil {
+		if id, ok := s.cur.packed.Next(); ok {
+			return id
+		}
+	}
 	return s.tasks[min(s.next, len(s.tasks)-1)].bound
 }
 
@@ -175,6 +189,11 @@ func (sc *scan) edge(first, last ulid.ULID) ulid.ULID {
 
 // Next implements segment.Input: it waits for the next result.
 func (s *source) Next() (*segment.Block, error) {
+	if s.cur != nil && s.cur.packed != nil {
+		if _, ok := s.cur.packed.Next(); ok {
+			return s.unpack()
+		}
+	}
 	s.giveBack()
 	if err := s.sc.await(s, s.ready, true); err != nil {
 		return nil, err
@@ -191,7 +210,7 @@ func (s *source) Next() (*segment.Block, error) {
 		}
 	}
 	if s.next == len(s.tasks) {
-		s.seg, s.tail, s.raw, s.tasks = nil, tail{}, nil, nil
+		s.seg, s.tail, s.raw, s.tasks, s.part = nil, tail{}, nil, nil, segment.Block{}
 		return nil, io.EOF
 	}
 	t := s.tasks[s.next]
@@ -210,12 +229,28 @@ func (s *source) Next() (*segment.Block, error) {
 		}
 		return &segment.Block{}, err
 	}
-	if t.result == nil {
+	s.sc.pieces = s.sc.pieces || t.pieces
+	switch {
+	case t.packed != nil:
+		return s.unpack()
+	case t.result == nil:
 		return &segment.Block{}, nil
 	}
-	s.sc.pieces = s.sc.pieces || t.pieces
 	s.sc.loaded += int64(t.result.Len())
 	return t.result, nil
+}
+
+// unpack gives the merge the next part of a packed result.
+func (s *source) unpack() (*segment.Block, error) {
+	before := s.cur.packed.Size()
+	if err := s.cur.packed.Unpack(s.sc.unpacker, &s.part); err != nil {
+		return nil, fmt.Errorf("unpack records of %s: %w", s.key, err)
+	}
+	freed := before - s.cur.packed.Size()
+	s.cur.held -= freed
+	s.sc.budget.release(freed)
+	s.sc.loaded += int64(s.part.Len())
+	return &s.part, nil
 }
 
 // giveBack frees what the merge has done with.
@@ -444,6 +479,7 @@ func (sc *scan) worker() {
 	if err == nil {
 		defer sc.e.decoders.Put(dec)
 	}
+	var packer *segment.Packer
 	p := picker{dec: dec, e: sc.e, q: &sc.q, meter: &sc.meter, block: sc.e.block()}
 	defer func() { sc.e.recycle(p.block) }()
 	for r := range sc.work {
@@ -459,7 +495,19 @@ func (sc *scan) worker() {
 				t.err = p.pick(r.s.seg, t, r.raw[at:at+int64(t.info.Size())])
 			}
 			var keeps int64
-			if t.result != nil {
+			if t.result != nil && sc.budget.over() {
+				if packer == nil && err == nil {
+					packer, err = segment.NewPacker()
+				}
+				if t.err = err; err == nil {
+					t.packed = packer.Pack(t.result)
+					keeps = t.packed.Size()
+				}
+				if t.whole {
+					sc.e.recycle(t.result)
+				}
+				t.result, t.whole = nil, false
+			} else if t.result != nil {
 				keeps = int64(cap(t.result.Text)) + perRecord*int64(cap(t.result.Runs))
 			}
 			sc.budget.release(t.held - keeps)

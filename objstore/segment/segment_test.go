@@ -496,3 +496,48 @@ func TestGoldenFiles(t *testing.T) {
 		}
 	}
 }
+
+// A packed block gives its records back in the order that they had: also the opposite one.
+func TestPack(t *testing.T) {
+	p, err := NewPacker()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := NewDecoder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for seed := range uint64(50) {
+		r := rand.New(rand.NewPCG(seed, 7))
+		want := random(r, 1+r.IntN(3000))
+		if seed%2 == 1 {
+			slices.Reverse(want)
+		}
+		if seed%10 == 0 {
+			want = append(want, rec{MakeID(MaxTime, 7, 9), "s=7", strings.Repeat("long", packSize), Continued})
+		}
+		packed := p.Pack(block(want...))
+		var got []rec
+		var b Block
+		for {
+			first, ok := packed.Next()
+			if !ok {
+				break
+			}
+			if err := packed.Unpack(d, &b); err != nil {
+				t.Fatal(err)
+			}
+			part := walk(&b)
+			if part[0].ID != first {
+				t.Errorf("a part begins with %s, announced was %s", part[0].ID, first)
+			}
+			got = append(got, part...)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatalf("seed %d (-want +got):\n%.2000s", seed, diff)
+		}
+		if packed.Size() != 0 {
+			t.Errorf("%d bytes are left", packed.Size())
+		}
+	}
+}
