@@ -43,7 +43,11 @@ const (
 	exitInterrupt = 130
 )
 
+// memory is what the garbage collector tries to keep within, in bytes; blocks and results in hand take a part of it.
+const memory = 256 << 20
+
 func main() {
+	flags.LimitMemory(memory)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The second one ends the process, whatever it is doing.
 	context.AfterFunc(ctx, stop)

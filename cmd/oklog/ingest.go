@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"runtime/debug"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -154,16 +152,8 @@ func ingestConfig(c *cli.Context, log *slog.Logger) (cfg ingest.Config, err erro
 	// A quarter for batches that wait, a quarter for merges; the rest is for encoders, the programs's own
 	// needs and what the garbage collector has not taken back yet.
 	cfg.HeldBytes, cfg.MergeBytes = memory/4, memory/4
-	limitMemory(memory)
+	flags.LimitMemory(memory)
 	return cfg, nil
-}
-
-// limitMemory has the garbage collector work harder before the process takes more, unless the
-// user has said something about that.
-func limitMemory(n int64) {
-	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(n)
-	}
 }
 
 // connect connects and makes sure of the stream. With WaitForServer it keeps trying.

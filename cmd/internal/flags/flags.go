@@ -8,6 +8,8 @@ import (
 	"io"
 	"log/slog"
 	"math"
+	"os"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -146,6 +148,14 @@ func Logger(c *cli.Context, w io.Writer) (*slog.Logger, error) {
 		return a
 	}
 	return slog.New(slog.NewTextHandler(w, opts)), nil
+}
+
+// LimitMemory has the garbage collector work harder before the process takes more than n bytes, unless the user
+// has said something about that.
+func LimitMemory(n int64) {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(n)
+	}
 }
 
 // OneLine is an error as one line.
