@@ -28,6 +28,9 @@ type Hot interface {
 type Config struct {
 	Bucket objstore.Bucket
 	Hot    Hot // nil: only what is in the bucket
+	// Copies are the buckets that Bucket reads from, where it stands for several: each is asked by itself for what
+	// is damaged in the one that Bucket chose.
+	Copies []objstore.Bucket
 
 	Workers  int // that decode and match; 0: one for each core
 	Fetches  int // range reads in flight; 0: 32

@@ -40,11 +40,23 @@ func (s *source) open() {
 	}
 	defer sc.e.decoders.Put(dec)
 	start := sc.e.cfg.Now()
-	s.tail.r = objstore.ReaderAt(sc.ctx, sc.e.cfg.Bucket, s.key)
-	s.seg, s.err = dec.Open(&s.tail, s.size)
-	if s.err == nil && (s.seg.First() != s.first || s.seg.Last() != s.last || s.seg.Records() != s.name.Records) {
-		s.err = ErrMisnamed
+	from := func(b objstore.Bucket, size int64) error {
+		s.tail = tail{r: objstore.ReaderAt(sc.ctx, b, s.key), reads: s.tail.reads, fetched: s.tail.fetched}
+		seg, err := dec.Open(&s.tail, size)
+		if err == nil && (seg.First() != s.first || seg.Last() != s.last || seg.Records() != s.name.Records) {
+			err = ErrMisnamed
+		}
+		s.seg = seg
+		return err
 	}
+	s.err = from(sc.e.cfg.Bucket, s.size)
+	s.err = sc.mend(s.err, func(b objstore.Bucket) error {
+		info, err := b.Stat(sc.ctx, s.key)
+		if err != nil {
+			return err
+		}
+		return from(b, info.Size)
+	})
 	sc.meter.add(func(st *Stats) {
 		st.Requests.Gets += s.tail.reads
 		st.Requests.Fetched += s.tail.fetched
@@ -56,6 +68,21 @@ func (s *source) open() {
 	if s.err == nil {
 		s.tail.keep(s.seg)
 	}
+}
+
+// mend deals with err, which reading an object has brought: if that is damage, it reads once more from each of the copies
+// until it succeeds, and returns what is wrong in the end.
+func (sc *scan) mend(err error, read func(objstore.Bucket) error) error {
+	if !segment.IsDamage(err) && !errors.Is(err, ErrMisnamed) {
+		return err
+	}
+	for _, b := range sc.e.cfg.Copies {
+		if read(b) == nil {
+			sc.meter.add(func(s *Stats) { s.Segments.Mended++ })
+			return nil
+		}
+	}
+	return err
 }
 
 // tail reads an object for Decoder.Open and keeps the end that it read: a small segment is in there whole.

@@ -494,6 +494,15 @@ func (sc *scan) worker() {
 				at := t.info.Offset - r.offset
 				t.err = p.pick(r.s.seg, t, r.raw[at:at+int64(t.info.Size())])
 			}
+			if !r.s.hot {
+				t.err = sc.mend(t.err, func(b objstore.Bucket) error {
+					raw := make([]byte, t.info.Size())
+					if _, err := b.Get(sc.ctx, r.s.key, t.info.Offset, raw); err != nil {
+						return err
+					}
+					return p.pick(r.s.seg, t, raw)
+				})
+			}
 			var keeps int64
 			if t.result != nil && sc.budget.over() {
 				if packer == nil && err == nil {

@@ -95,6 +95,7 @@ type SegmentStats struct {
 	Opened  int
 	Hot     int // unflushed batches that were read
 	HotUsed int // of these, in the range
+	Mended  int // reads that brought damaged bytes from one bucket, and sound ones from another
 }
 
 // BlockStats counts the blocks of the segments and batches that were opened.

@@ -90,7 +90,7 @@ func search(ctx context.Context, opts options, logger *slog.Logger, stdout, stde
 		return exitTrouble, err
 	}
 	defer func() { _ = bucket.Close(ctx) }() // nothing was written
-	cfg := query.Config{Bucket: bucket, MaxHotBytes: opts.maxHot}
+	cfg := query.Config{Bucket: bucket, Copies: bucket.Copies(), MaxHotBytes: opts.maxHot}
 	if opts.stream != nil {
 		s, err := stream.Connect(ctx, *opts.stream)
 		if err != nil {
@@ -139,6 +139,9 @@ func search(ctx context.Context, opts options, logger *slog.Logger, stdout, stde
 	}
 	if opts.stats {
 		printStats(stderr, ans)
+	}
+	if n := ans.Stats.Segments.Mended; n > 0 {
+		fmt.Fprintf(stderr, "oklog-query: warning: %d read%s brought damaged bytes from one bucket, and sound ones from another: the answer is whole\n", n, plural(n))
 	}
 	if ans.Partial() {
 		warnPartial(stderr, ans)

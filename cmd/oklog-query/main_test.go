@@ -466,6 +466,47 @@ func TestInterrupt(t *testing.T) {
 	}
 }
 
+// A copy that is damaged is read from the other bucket, whichever of them is asked first.
+func TestDamagedCopy(t *testing.T) {
+	damage := map[string]func([]byte) []byte{
+		"truncated": func(b []byte) []byte { return b[:len(b)/2] },
+		"empty":     func([]byte) []byte { return nil },
+		"text":      func(b []byte) []byte { b[9] ^= 1; return b },
+		"foreign":   func(b []byte) []byte { return bytes.Repeat([]byte("x"), len(b)) },
+		"trailer":   func(b []byte) []byte { b[len(b)-1] ^= 1; return b },
+	}
+	for name, spoil := range damage {
+		for _, first := range []bool{true, false} {
+			one, oneURL := folder(t)
+			two, twoURL := folder(t)
+			key := store(t, one, "web", at, plain("x", "y", "z"))
+			info, err := one.Stat(t.Context(), key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			data := make([]byte, info.Size)
+			if _, err := one.Get(t.Context(), key, 0, data); err != nil {
+				t.Fatal(err)
+			}
+			bad := two
+			if first {
+				bad = one
+				if err := two.Put(t.Context(), key, bytes.NewReader(data), info.Size); err != nil {
+					t.Fatal(err)
+				}
+			}
+			data = spoil(slices.Clone(data))
+			if err := bad.Put(t.Context(), key, bytes.NewReader(data), int64(len(data))); err != nil {
+				t.Fatal(err)
+			}
+			out, errs, code := call(t, "--topic", "web", "--from", "2026-11-22", "--to", "2026-11-23", "--bucket", oneURL, "--bucket", twoURL, "-c")
+			if out != "3\n" || code != 0 || first != strings.Contains(errs, "sound ones from another") {
+				t.Errorf("%s, first %v: have %q %q %d", name, first, out, errs, code)
+			}
+		}
+	}
+}
+
 // One of two buckets is enough, and worth a word.
 func TestLostBucket(t *testing.T) {
 	b, url := folder(t)

@@ -146,6 +146,14 @@ type Opened struct {
 	join  func(context.Context) error // waits for what goes on in the background
 }
 
+// Copies are the buckets one by one, if they are several.
+func (o *Opened) Copies() []objstore.Bucket {
+	if r, ok := o.Bucket.(*objstore.Replicated); ok {
+		return r.Buckets()
+	}
+	return nil
+}
+
 // Check asks the buckets whether they are there, and returns once enough of them are for what is done with them.
 func (o *Opened) Check(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
