@@ -55,13 +55,20 @@ const (
 // Plain sizes beyond these are refused before anything is allocated.
 const (
 	maxIDs     = 32 << 20 // an ID column
-	maxSection = 32 << 20 // index, sources, lineage
+	maxSection = 4 << 20  // index, sources, lineage
 )
 
-// Limits of a segment's tables.
+// Limits of a segment's tables: what is opened takes no more than some 16 MiB of memory, whoever wrote it.
+// A Writer refuses what is over them, and Days begins another segment.
 const (
-	MaxSources  = 1 << 18
-	MaxSessions = 1 << 20
+	MaxBlocks   = 1 << 16 // 52 bytes each in the index
+	MaxSources  = 1 << 16
+	MaxSessions = 1 << 16
+	MaxReplaced = 1 << 14
+	maxAttrs    = 1 << 17 // of all the sources together
+
+	// Of the sources' attributes, encoded: the rest of the section is left to the sessions, 9 bytes each.
+	maxSourcesSize = maxSection - 9*MaxSessions - 64
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -118,7 +125,7 @@ type Decoder struct {
 
 // NewDecoder makes a decoder.
 func NewDecoder() (*Decoder, error) {
-	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxSection))
+	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxIDs))
 	if err != nil {
 		return nil, fmt.Errorf("make decoder: %w", err)
 	}

@@ -8,6 +8,10 @@ import (
 	"github.com/oklog/ulid/v2"
 )
 
+// dense is the ratio below which a text is taken for one that does not compress: a segment of it ends before
+// it has all the text that it might, since it is held in memory until it is put.
+const dense = 4
+
 // Days writes records as segments that each lie within one day of UTC and hold no more text than asked for, as
 // far as whole merges' stretches allow. It is not safe for concurrent use.
 type Days struct {
@@ -40,7 +44,7 @@ func (w *Writer) Days(maxText int64, emit func(name Name, data []byte) error) (*
 // Take is a Sink: it writes the next n records of c.
 func (d *Days) Take(c *Cursor, n int) error {
 	for n > 0 {
-		if d.buf != nil && (!d.last && c.ID().Compare(d.end) >= 0 || d.w.RawBytes() >= d.maxText) {
+		if d.buf != nil && (!d.last && c.ID().Compare(d.end) >= 0 || d.w.RawBytes() >= d.maxText || d.w.Size() >= d.maxText/dense) {
 			if err := d.Close(); err != nil {
 				return err
 			}
@@ -54,6 +58,14 @@ func (d *Days) Take(c *Cursor, n int) error {
 		}
 		// No more than a block at a time, to look at the size in between.
 		k = min(k, max(1, c.fit(k, d.w.cfg.BlockSize)))
+		if room := d.w.admit(c, k); room == 0 {
+			if err := d.Close(); err != nil { // its tables are full
+				return err
+			}
+			continue
+		} else {
+			k = room
+		}
 		if err := d.w.Take(c, k); err != nil {
 			return err
 		}

@@ -77,7 +77,11 @@ func FuzzColumns(f *testing.F) {
 	b := goldenRecords()
 	f.Add(appendIDs(nil, b, map[uint64]uint32{0xabc: 0, 0xdef: 1}), b.Text)
 	f.Add(appendIndex(nil, []BlockInfo{{TextSize: 1, RawSize: 5, Records: 2}}), []byte("a\nb\n"))
-	f.Add(appendSources(nil, []uint64{0xabc, 0xdef}, b.Sources), []byte("\n"))
+	var tab tables
+	tab.reset()
+	tab.add(0xabc, b.Sources[0xabc])
+	tab.add(0xdef, b.Sources[0xdef])
+	f.Add(tab.append(nil), []byte("\n"))
 	f.Add(appendLineage(nil, []string{"a", "b"}), []byte("\n"))
 	f.Fuzz(func(t *testing.T, data, text []byte) {
 		_, _ = decodeIndex(data, int64(len(text)))

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
-	"slices"
 
 	"github.com/oklog/ulid/v2"
 )
@@ -40,7 +39,7 @@ func appendIndex(dst []byte, blocks []BlockInfo) []byte {
 
 // decodeIndex reads the entries of blocks that fill the segment up to end exactly.
 func decodeIndex(p []byte, end int64) ([]BlockInfo, error) {
-	if len(p) == 0 || len(p)%indexEntry != 0 {
+	if len(p) == 0 || len(p)%indexEntry != 0 || len(p)/indexEntry > MaxBlocks {
 		return nil, fmt.Errorf("%w: index of %d bytes", ErrCorrupt, len(p))
 	}
 	blocks := make([]BlockInfo, len(p)/indexEntry)
@@ -70,43 +69,71 @@ func decodeIndex(p []byte, end int64) ([]BlockInfo, error) {
 	return blocks, nil
 }
 
-// The sources table: the distinct sources, then the sessions in the order of their numbers,
-// each with its source.
-func appendSources(dst []byte, sessions []uint64, sources Sources) []byte {
-	place := map[string]int{}
-	var distinct [][]byte
-	of := make([]int, len(sessions))
-	for i, s := range sessions {
-		enc := sources[s].append(nil)
-		n, ok := place[string(enc)]
-		if !ok {
-			n = len(distinct)
-			place[string(enc)] = n
-			distinct = append(distinct, enc)
-		}
-		of[i] = n
+// tables gathers what the sources section holds: the distinct sources, then the sessions in the order of their
+// numbers, each with its source.
+type tables struct {
+	sessions []uint64
+	number   map[uint64]uint32 // a session's place in sessions
+	of       []uint32          // a session's source
+	place    map[string]uint32 // an encoded source's place
+	encoded  []byte            // the distinct sources
+	attrs    int
+	tmp      []byte
+}
+
+func (t *tables) reset() {
+	*t = tables{sessions: t.sessions[:0], of: t.of[:0], encoded: t.encoded[:0], tmp: t.tmp,
+		number: map[uint64]uint32{}, place: map[string]uint32{}}
+}
+
+// add puts a session in, unless it is there; false if there is no room for it.
+func (t *tables) add(session uint64, source Source) bool {
+	if _, ok := t.number[session]; ok {
+		return true
 	}
-	dst = binary.AppendUvarint(dst, uint64(len(distinct)))
-	for _, enc := range distinct {
-		dst = append(dst, enc...)
+	t.tmp = source.append(t.tmp[:0])
+	place, ok := t.place[string(t.tmp)]
+	if len(t.sessions) == MaxSessions ||
+		!ok && (len(t.place) == MaxSources || len(t.encoded)+len(t.tmp) > maxSourcesSize || t.attrs+len(source) > maxAttrs) {
+		return false
 	}
-	dst = binary.AppendUvarint(dst, uint64(len(sessions)))
-	for _, s := range sessions {
+	if !ok {
+		place = uint32(len(t.place))
+		t.place[string(t.tmp)] = place
+		t.encoded = append(t.encoded, t.tmp...)
+		t.attrs += len(source)
+	}
+	t.number[session] = uint32(len(t.sessions))
+	t.sessions = append(t.sessions, session)
+	t.of = append(t.of, place)
+	return true
+}
+
+func (t *tables) append(dst []byte) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(t.place)))
+	dst = append(dst, t.encoded...)
+	dst = binary.AppendUvarint(dst, uint64(len(t.sessions)))
+	for _, s := range t.sessions {
 		dst = append(dst, byte(s>>40), byte(s>>32), byte(s>>24), byte(s>>16), byte(s>>8), byte(s))
 	}
-	for _, n := range of {
+	for _, n := range t.of {
 		dst = binary.AppendUvarint(dst, uint64(n))
 	}
 	return dst
 }
 
 func decodeSources(p []byte) ([]uint64, Sources, error) {
-	d := decoder{b: p}
+	// All keys and values are parts of one string: a table of many costs one allocation.
+	d := decoder{b: p, text: string(p)}
 	distinct := make([]Source, d.uvarint(min(MaxSources, uint64(len(p))))) // a source takes a byte at least
+	attrs := 0
 	for i := range distinct {
 		s, err := decodeSource(&d)
 		if err != nil {
 			return nil, nil, fmt.Errorf("%w: source %d: %w", ErrCorrupt, i, err)
+		}
+		if attrs += len(s); attrs > maxAttrs {
+			return nil, nil, fmt.Errorf("%w: more than %d attributes", ErrCorrupt, maxAttrs)
 		}
 		distinct[i] = s
 	}
@@ -148,11 +175,15 @@ func appendLineage(dst []byte, keys []string) []byte {
 
 func decodeLineage(p []byte) ([]string, error) {
 	d := decoder{b: p}
-	keys := make([]string, 0, min(d.uvarint(uint64(len(p))), 1024))
-	for d.err == nil && len(d.b) > 0 {
+	keys := make([]string, 0, d.uvarint(min(MaxReplaced, uint64(len(p)))))
+	for range cap(keys) {
 		keys = append(keys, string(d.bytes(d.uvarint(MaxKey))))
 	}
-	return slices.Clip(keys), d.err
+	d.end()
+	if d.err != nil {
+		return nil, d.err
+	}
+	return keys, nil
 }
 
 // Version is the version of the format that this package writes, the highest that it reads.

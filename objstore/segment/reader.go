@@ -20,6 +20,7 @@ type Segment struct {
 	Replaces   []string // keys of the segments that this one replaces
 	Generation uint8
 	sessions   []uint64
+	tables     int64 // bytes of the sources
 }
 
 // Records in the segment.
@@ -28,6 +29,15 @@ func (s *Segment) Records() (n int64) {
 		n += int64(b.Records)
 	}
 	return n
+}
+
+// Memory is what the open segment takes, in bytes: an estimate that errs high.
+func (s *Segment) Memory() int64 {
+	n := 512 + 96*int64(len(s.Blocks)) + 64*int64(len(s.sessions))
+	for _, k := range s.Replaces {
+		n += 16 + int64(len(k))
+	}
+	return n + s.tables
 }
 
 // First is the ID of the first record.
@@ -95,6 +105,7 @@ func (d *Decoder) Open(r io.ReaderAt, size int64) (*Segment, error) {
 	if seg.sessions, seg.Sources, err = decodeSources(p); err != nil {
 		return nil, err
 	}
+	seg.tables = 12 * int64(len(p)) // an attribute is 3 bytes at least, and becomes 32
 	if t.lineage.size > 0 {
 		if p, err = open(t.lineage, kindLineage); err != nil {
 			return nil, err

@@ -369,6 +369,66 @@ func TestDaysCutsBySize(t *testing.T) {
 	}
 }
 
+// Tables that are full end a segment: what is written can be read, whatever the number and the size of the sources.
+func TestDaysCutsByTables(t *testing.T) {
+	f := func(name string, records int, source func(i int) Source) {
+		t.Helper()
+		b := &Block{Sources: Sources{}}
+		for i := range records {
+			b.Append(MakeID(1000, uint64(i), 0), []byte("x"), 0)
+			b.Sources[uint64(i)] = source(i)
+		}
+		n, segments := 0, 0
+		d, err := NewDays(WriterConfig{}, 1<<30, func(_ Name, data []byte) error {
+			segments++
+			seg, recs := read(t, data)
+			for _, r := range recs {
+				if want := source(n).String(); r.Source != want {
+					t.Fatalf("%s: record %d has source %.100q, want %.100q", name, n, r.Source, want)
+				}
+				n++
+			}
+			if m := seg.Memory(); m < int64(64*len(seg.sessions)) || m > 64<<20 {
+				t.Errorf("%s: %d bytes for %d sessions", name, m, len(seg.sessions))
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := b.Cursor()
+		if err := errors.Join(d.Take(&c, records), d.Close()); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if n != records || segments < 2 {
+			t.Errorf("%s: %d records in %d segments, want %d in several", name, n, segments, records)
+		}
+	}
+	f("sessions", MaxSessions+5, func(int) Source { return nil })
+	f("sources", MaxSources+5, func(i int) Source { return Source{{"n", fmt.Sprint(i)}} })
+	f("large sources", 5000, func(i int) Source { return Source{{"n", fmt.Sprint(i)}, {"v", strings.Repeat("v", MaxAttrValue)}} })
+	f("attributes", 4000, func(i int) Source {
+		s := Source{{"n", fmt.Sprint(i)}}
+		for k := range 40 {
+			s = s.With(fmt.Sprintf("a%02d", k), "")
+		}
+		return s
+	})
+	w, err := NewWriter(WriterConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Reset(io.Discard)
+	b := &Block{}
+	for i := range MaxSessions + 1 {
+		b.Append(MakeID(1000, uint64(i), 0), nil, 0)
+	}
+	c := b.Cursor()
+	if err := w.Take(&c, b.Len()); !errors.Is(err, errFull) {
+		t.Errorf("a writer took %d sessions: %v", b.Len(), err)
+	}
+}
+
 func TestKeys(t *testing.T) {
 	at := func(s string) ulid.ULID {
 		tm, err := time.Parse(time.RFC3339, s)

@@ -109,8 +109,8 @@ func decodeSource(d *decoder) (Source, error) {
 	n := d.uvarint(MaxAttrs)
 	s := make(Source, 0, n)
 	for range n {
-		k := string(d.bytes(d.uvarint(MaxAttrKey)))
-		v := string(d.bytes(d.uvarint(MaxAttrValue)))
+		k := d.str(d.uvarint(MaxAttrKey))
+		v := d.str(d.uvarint(MaxAttrValue))
 		if d.err != nil {
 			return nil, d.err
 		}
@@ -125,8 +125,9 @@ func decodeSource(d *decoder) (Source, error) {
 // decoder reads numbers and byte strings from the front of b. The first thing that does not fit its
 // bounds sets err; everything after that is zero.
 type decoder struct {
-	b   []byte
-	err error
+	b    []byte
+	text string // of b as it was at the beginning, for str
+	err  error
 }
 
 func (d *decoder) fail(what string) {
@@ -170,6 +171,16 @@ func (d *decoder) bytes(n uint64) []byte {
 	p := d.b[:n]
 	d.b = d.b[n:]
 	return p
+}
+
+// str reads n bytes as a part of text.
+func (d *decoder) str(n uint64) string {
+	at := len(d.text) - len(d.b)
+	p := d.bytes(n)
+	if d.err != nil {
+		return ""
+	}
+	return d.text[at:][:len(p)]
 }
 
 // end fails if anything is left.

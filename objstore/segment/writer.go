@@ -35,9 +35,7 @@ type Writer struct {
 	buf      []byte // a block, encoded
 	cols     []byte
 	index    []BlockInfo
-	sessions []uint64
-	number   map[uint64]uint32 // a session's place in sessions
-	sources  Sources
+	tables   tables
 	replaces []string
 	last     ulid.ULID
 }
@@ -62,8 +60,8 @@ func (w *Writer) Reset(out io.Writer, replaces ...string) {
 	w.out, w.off = out, 0
 	w.sum.Reset()
 	w.cur.Reset()
-	w.index, w.sessions = w.index[:0], w.sessions[:0]
-	w.number, w.sources = map[uint64]uint32{}, Sources{}
+	w.index = w.index[:0]
+	w.tables.reset()
 	w.replaces = replaces
 	w.last = ulid.ULID{}
 }
@@ -85,7 +83,9 @@ func (w *Writer) Take(c *Cursor, n int) error {
 	if (w.cur.Len() > 0 || len(w.index) > 0) && c.ID().Compare(w.last) <= 0 {
 		return fmt.Errorf("write segment: record %s after %s: out of order", c.ID(), w.last)
 	}
-	w.register(c, n)
+	if k := w.admit(c, n); k < n {
+		return fmt.Errorf("write segment: %w: %d sources, %d sessions, %d blocks", errFull, len(w.tables.place), len(w.tables.sessions), len(w.index))
+	}
 	for n > 0 {
 		if w.cur.Len() == 0 && n == c.b.Len() && n <= MaxBlockRecords && len(c.b.Text) <= w.cfg.BlockSize && len(c.b.Text) >= w.cfg.BlockSize/2 {
 			// A whole block of a good size: no copy.
@@ -114,24 +114,27 @@ func (w *Writer) Take(c *Cursor, n int) error {
 	return nil
 }
 
-// register puts the sessions of the next n records into the segment's table.
-func (w *Writer) register(c *Cursor, n int) {
+// errFull says that a segment's tables have no room for a record.
+var errFull = errors.New("the segment's tables are full")
+
+// admit puts the sessions of the next n records into the segment's table, and returns for how many of the records there was room.
+func (w *Writer) admit(c *Cursor, n int) int {
+	if len(w.index) >= MaxBlocks-2 {
+		return 0 // one block is being filled, and what is to come may make another
+	}
 	last := uint64(1 << 63)
-	left := n - int(c.rest().N)
-	for i := c.run; ; i++ {
-		s := c.b.Runs[i].Session
-		if s != last {
-			if _, ok := w.number[s]; !ok {
-				w.number[s] = uint32(len(w.sessions))
-				w.sessions = append(w.sessions, s)
-				w.sources[s] = c.b.Sources[s]
-			}
-			last = s
+	for k, i := 0, c.run; ; i++ {
+		r := c.b.Runs[i]
+		if r.Session != last && !w.tables.add(r.Session, c.b.Sources[r.Session]) {
+			return k
 		}
-		if left <= 0 {
-			return
+		last = r.Session
+		if k == 0 {
+			r = c.rest()
 		}
-		left -= int(c.b.Runs[i+1].N)
+		if k += int(r.N); k >= n {
+			return n
+		}
 	}
 }
 
@@ -148,9 +151,12 @@ func (w *Writer) block(b *Block) error {
 	if len(b.Text) > MaxBlockText {
 		return fmt.Errorf("write segment: block of %d bytes is over the limit %d", len(b.Text), MaxBlockText)
 	}
+	if len(w.index) == MaxBlocks {
+		return fmt.Errorf("write segment: %w: %d blocks", errFull, MaxBlocks)
+	}
 	w.buf = w.enc.text.EncodeAll(b.Text, w.buf[:0])
 	text := len(w.buf)
-	w.cols = appendIDs(w.cols[:0], b, w.number)
+	w.cols = appendIDs(w.cols[:0], b, w.tables.number)
 	w.buf = w.enc.appendFrame(w.buf, kindIDs, w.cols)
 	w.index = append(w.index, BlockInfo{
 		Offset: w.off, TextSize: text, IDsSize: len(w.buf) - text, RawSize: len(b.Text), Records: b.Len(),
@@ -181,6 +187,9 @@ func (w *Writer) Finish() (Name, error) {
 	if len(w.index) == 0 {
 		return Name{}, errors.New("write segment: no records")
 	}
+	if len(w.replaces) > MaxReplaced {
+		return Name{}, fmt.Errorf("write segment: it replaces %d others: at most %d", len(w.replaces), MaxReplaced)
+	}
 	t := trailer{version: Version, generation: w.cfg.Generation}
 	put := func(s *section, k kind, plain []byte) error {
 		if len(plain) > maxSection {
@@ -193,7 +202,7 @@ func (w *Writer) Finish() (Name, error) {
 	if err := put(&t.index, kindIndex, appendIndex(nil, w.index)); err != nil {
 		return Name{}, err
 	}
-	if err := put(&t.sources, kindSources, appendSources(nil, w.sessions, w.sources)); err != nil {
+	if err := put(&t.sources, kindSources, w.tables.append(nil)); err != nil {
 		return Name{}, err
 	}
 	if len(w.replaces) > 0 {
