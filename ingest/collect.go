@@ -13,15 +13,20 @@ import (
 // batchOverhead is what a held batch is taken to need beside its body, in bytes: an estimate that errs high.
 const batchOverhead = 4 << 10
 
+// perRecord is what a record takes in memory at most beside its text: a run of its own.
+const perRecord = 24
+
 // batch is a message that was opened, and is held until it is acked.
 type batch struct {
 	msg     *stream.Message
 	seg     *segment.Segment
 	text    int64 // bytes, decoded
+	decoded int64 // bytes that its blocks take in memory at most, decoded
 	weight  int64 // bytes held for it
 	arrived time.Time
-	damage  error        // found when it was decoded
-	renewed atomic.Int64 // when the server was last told that it is in hand, Unix ns
+	held    bool                      // there is memory for it
+	damage  error                     // found when it was decoded
+	renewed atomic.Pointer[time.Time] // when the server was last told that it is in hand
 }
 
 // open reads what stands behind a batch's blocks. The error is about the batch, and repeating does not help.
@@ -33,15 +38,14 @@ func open(d *segment.Decoder, m *stream.Message, now time.Time) (*batch, error) 
 	if err != nil {
 		return nil, fmt.Errorf("open batch: %w", err)
 	}
-	b := &batch{msg: m, seg: seg, weight: weight(m), arrived: now}
-	b.renewed.Store(now.UnixNano())
+	b := &batch{msg: m, seg: seg, weight: int64(len(m.Body)) + seg.Memory() + batchOverhead, arrived: now}
+	b.renewed.Store(&now)
 	for _, i := range seg.Blocks {
 		b.text += int64(i.RawSize)
+		b.decoded += int64(i.RawSize) + perRecord*int64(i.Records)
 	}
 	return b, nil
 }
-
-func weight(m *stream.Message) int64 { return int64(len(m.Body)) + batchOverhead }
 
 // load is the batches of one topic that are to be flushed together.
 type load struct {

@@ -15,12 +15,6 @@ import (
 	"oklog/objstore/segment"
 )
 
-// object is a segment that is ready to be put.
-type object struct {
-	name segment.Name
-	data []byte
-}
-
 // input is a batch as an input of the merge. It takes note of damage, so that one bad batch can
 // be told from the others.
 type input struct {
@@ -51,25 +45,23 @@ func newMerger() (*merger, error) {
 	return &merger{w, d}, err
 }
 
-// merge makes segments of a load. What was damaged is left out, and returned.
-func (in *Ingester) merge(m *merger, l *load, now time.Time) (objects []object, bad []*batch, err error) {
-	future := segment.MakeID(uint64(now.Add(in.cfg.Skew).UnixMilli()), 0, 0)
+// merge makes segments of a load, and emits each as soon as it is written. Batches that are damaged are left
+// out, and marked; segments of what was sound in them may have been emitted.
+func (in *Ingester) merge(m *merger, l *load, emit func(segment.Name, []byte) error) error {
+	future := segment.MakeID(uint64(in.cfg.Clock().Add(in.cfg.Skew).UnixMilli()), 0, 0)
 	good := l.batches
 	for {
-		objects = nil
-		var records, skewed int64
+		var received, written, skewed int64
 		days, err := m.w.Days(in.cfg.FlushSize, func(n segment.Name, data []byte) error {
-			objects = append(objects, object{n, data})
-			records += n.Records
-			return nil
+			written += n.Records
+			return emit(n, data)
 		})
 		if err != nil {
-			return nil, nil, err
+			return err
 		}
 		inputs := make([]segment.Input, len(good))
-		var received int64
 		for i, b := range good {
-			inputs[i] = input{b.seg.Input(m.d, bytes.NewReader(b.msg.Body)), b}
+			inputs[i] = input{m.input(b), b}
 			received += b.seg.Records()
 		}
 		err = segment.Merge(inputs, false, func(c *segment.Cursor, n int) error {
@@ -82,26 +74,40 @@ func (in *Ingester) merge(m *merger, l *load, now time.Time) (objects []object, 
 			err = days.Close()
 		}
 		if err == nil {
-			in.metrics.duplicates.WithLabelValues(l.topic).Add(float64(received - records))
+			in.metrics.duplicates.WithLabelValues(l.topic).Add(float64(received - written))
 			in.metrics.skewed.WithLabelValues(l.topic).Add(float64(skewed))
-			return objects, bad, nil
+			return nil
 		}
-		// The merge ends at the first damage; what is left is merged anew.
-		n := len(bad)
+		damaged := func(b *batch) bool { return b.damage != nil }
+		if !slices.ContainsFunc(good, damaged) {
+			return fmt.Errorf("merge batches of %s: %w", l.topic, err)
+		}
+		// The merge ended at the first damage. Where there is one there may be more: all are looked at before
+		// what is left is merged anew.
 		for _, b := range good {
-			if b.damage != nil {
-				bad = append(bad, b)
+			if b.damage == nil {
+				b.damage = m.verify(b)
 			}
 		}
-		if len(bad) == n {
-			return nil, nil, fmt.Errorf("merge batches of %s: %w", l.topic, err)
-		}
-		good = slices.DeleteFunc(slices.Clone(good), func(b *batch) bool { return b.damage != nil })
+		good = slices.DeleteFunc(slices.Clone(good), damaged)
 	}
 }
 
-// need is the most memory that merging a load takes at once, in bytes: for the texts of the batches whose
-// records overlap, and for the segments made.
+func (m *merger) input(b *batch) segment.Input { return b.seg.Input(m.d, bytes.NewReader(b.msg.Body)) }
+
+// verify decodes all of a batch.
+func (m *merger) verify(b *batch) error {
+	for in := m.input(b); ; {
+		if _, err := in.Next(); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+}
+
+// need is the most memory that merging a load takes at once, in bytes: for the batches whose records
+// overlap, decoded, for the block being written, and for segments that are not put yet.
 func (l *load) need() int64 {
 	type edge struct {
 		id    ulid.ULID
@@ -109,7 +115,7 @@ func (l *load) need() int64 {
 	}
 	edges := make([]edge, 0, 2*len(l.batches))
 	for _, b := range l.batches {
-		edges = append(edges, edge{b.seg.First(), b.text}, edge{b.seg.Last(), -b.text})
+		edges = append(edges, edge{b.seg.First(), b.decoded}, edge{b.seg.Last(), -b.decoded})
 	}
 	slices.SortFunc(edges, func(a, b edge) int {
 		if c := a.id.Compare(b.id); c != 0 {
@@ -122,8 +128,11 @@ func (l *load) need() int64 {
 		now += e.delta
 		most = max(most, now)
 	}
-	return most + 2*segment.BlockSize + l.weight
+	return most + min(2*segment.BlockSize, 2*l.text) + l.weight
 }
+
+// returnWait is how long batches that could not be flushed, for a reason of their own, stay away.
+const returnWait = 5 * time.Second
 
 // flush makes a load durable and acks it. It returns once that is done, or ctx is; then what is not acked is returned
 // to the stream.
@@ -134,8 +143,12 @@ func (in *Ingester) flush(ctx context.Context, l *load) {
 	err := in.store(ctx, l)
 	if err != nil {
 		in.cfg.Logger.Warn("batches go back to the stream, for another ingester", "topic", l.topic, "batches", len(l.batches), "cause", err)
+		wait := returnWait
+		if ctx.Err() != nil {
+			wait = 0 // this one is stopping
+		}
 		for _, b := range l.batches {
-			if err := b.msg.Nak(0); err != nil {
+			if err := b.msg.Nak(wait); err != nil {
 				in.cfg.Logger.Debug("a batch could not be returned; it comes again by itself", "cause", err)
 			}
 			in.drop(b)
@@ -145,35 +158,41 @@ func (in *Ingester) flush(ctx context.Context, l *load) {
 	in.metrics.flushSeconds.Observe(in.cfg.Clock().Sub(start).Seconds())
 }
 
+// store puts a load into the bucket while it is being merged, and acks it.
 func (in *Ingester) store(ctx context.Context, l *load) error {
+	turn := in.turn(l.topic)
+	if err := turn.Acquire(ctx, 1); err != nil {
+		return fmt.Errorf("wait for a turn: %w", err)
+	}
+	defer turn.Release(1)
 	need := min(l.need(), in.cfg.MergeBytes)
 	if err := in.merging.Acquire(ctx, need); err != nil {
 		return fmt.Errorf("wait for memory: %w", err)
 	}
+	defer in.merging.Release(need)
+
+	puts, pctx := errgroup.WithContext(ctx)
+	puts.SetLimit(loadUploads)
 	m := <-in.mergers
-	objects, bad, err := in.merge(m, l, in.cfg.Clock())
+	err := in.merge(m, l, func(n segment.Name, data []byte) error {
+		puts.Go(func() error { return in.put(pctx, l.topic, n, data) }) // waits for room: the merge goes no faster than the puts
+		return pctx.Err()
+	})
 	in.mergers <- m
-	in.merging.Release(need)
+	if failed := puts.Wait(); failed != nil {
+		return failed // what the merge says, if it does, follows from that
+	}
 	if err != nil {
 		return err
 	}
-	for _, b := range bad {
-		in.deadLetter(ctx, b.msg, b.damage)
-		in.drop(b)
-	}
-	if len(bad) > 0 {
-		l.batches = slices.DeleteFunc(l.batches, func(b *batch) bool { return b.damage != nil })
-	}
+	damaged := func(b *batch) bool { return b.damage != nil }
 	for _, b := range l.batches {
-		b.msg.Body = nil // the segments hold it now
+		if damaged(b) {
+			in.deadLetter(ctx, b.msg, b.damage)
+			in.drop(b)
+		}
 	}
-	g, gctx := errgroup.WithContext(ctx)
-	for _, o := range objects {
-		g.Go(func() error { return in.put(gctx, l.topic, o) })
-	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
+	l.batches = slices.DeleteFunc(l.batches, damaged)
 	for _, b := range l.batches {
 		if err := b.msg.Ack(); err != nil {
 			// It is durable. Delivered again, it is stored again and shown once.
@@ -187,19 +206,19 @@ func (in *Ingester) store(ctx context.Context, l *load) error {
 }
 
 // put stores a segment, and tries until it has or ctx is done.
-func (in *Ingester) put(ctx context.Context, topic string, o object) error {
+func (in *Ingester) put(ctx context.Context, topic string, name segment.Name, data []byte) error {
 	if err := in.uploads.Acquire(ctx, 1); err != nil {
 		return fmt.Errorf("wait to put a segment of %s: %w", topic, err)
 	}
 	defer in.uploads.Release(1)
-	key := o.name.Key(topic)
+	key := name.Key(topic)
 	for wait := in.cfg.RetryWait; ; wait = min(2*wait, 30*in.cfg.RetryWait) {
-		err := in.cfg.Bucket.Put(ctx, key, bytes.NewReader(o.data), int64(len(o.data)))
+		err := in.cfg.Bucket.Put(ctx, key, bytes.NewReader(data), int64(len(data)))
 		if err == nil {
 			in.metrics.segments.WithLabelValues(topic).Inc()
-			in.metrics.stored.WithLabelValues(topic).Add(float64(o.name.Records))
-			in.metrics.storedText.WithLabelValues(topic).Add(float64(o.name.RawBytes))
-			in.metrics.storedBytes.WithLabelValues(topic).Add(float64(len(o.data)))
+			in.metrics.stored.WithLabelValues(topic).Add(float64(name.Records))
+			in.metrics.storedText.WithLabelValues(topic).Add(float64(name.RawBytes))
+			in.metrics.storedBytes.WithLabelValues(topic).Add(float64(len(data)))
 			return nil
 		}
 		if ctx.Err() != nil {

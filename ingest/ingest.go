@@ -101,7 +101,8 @@ type Ingester struct {
 	held    *semaphore.Weighted // bytes of batches in hand
 	merging *semaphore.Weighted // bytes that merges decode
 	uploads *semaphore.Weighted
-	mergers chan *merger // as many as there are processors
+	mergers chan *merger
+	turns   sync.Map // a topic's *semaphore.Weighted: no topic has all the mergers to itself
 
 	mu  sync.Mutex
 	all map[*batch]struct{} // in hand; for telling the server so
@@ -117,7 +118,7 @@ func New(cfg Config) (*Ingester, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make ingester: %w", err)
 	}
-	mergers := make(chan *merger, runtime.GOMAXPROCS(0))
+	mergers := make(chan *merger, runtime.GOMAXPROCS(0)+2)
 	for range cap(mergers) {
 		m, err := newMerger()
 		if err != nil {
@@ -129,6 +130,19 @@ func New(cfg Config) (*Ingester, error) {
 		cfg: cfg, metrics: m, all: map[*batch]struct{}{}, mergers: mergers,
 		held: semaphore.NewWeighted(cfg.HeldBytes), merging: semaphore.NewWeighted(cfg.MergeBytes), uploads: semaphore.NewWeighted(int64(cfg.Uploads)),
 	}, nil
+}
+
+// loadUploads bounds the segments of one load that are being put at the same time.
+const loadUploads = 8
+
+// turn is what a load of the topic waits for before it is merged: as many go at once as there are processors, and
+// there are more mergers than that.
+func (in *Ingester) turn(topic string) *semaphore.Weighted {
+	t, ok := in.turns.Load(topic)
+	if !ok {
+		t, _ = in.turns.LoadOrStore(topic, semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0))))
+	}
+	return t.(*semaphore.Weighted)
 }
 
 // Run ingests until ctx is done, then stops pulling, flushes and acks what is in hand, and returns nil; or an error
@@ -198,24 +212,24 @@ func (in *Ingester) pull(ctx context.Context, consumer *stream.Consumer, pulled 
 			}
 			return fmt.Errorf("ingest: %w", err)
 		}
-		w := min(weight(m), in.cfg.HeldBytes)
-		if !in.held.TryAcquire(w) {
+		b, err := open(d, m, in.cfg.Clock())
+		if err != nil {
+			in.deadLetter(ctx, m, err)
+			continue
+		}
+		b.weight = min(b.weight, in.cfg.HeldBytes)
+		in.track(b)
+		if !in.held.TryAcquire(b.weight) {
 			select {
 			case pressure <- struct{}{}:
 			case <-ctx.Done():
 			}
-			if err := in.held.Acquire(ctx, w); err != nil {
+			if err := in.held.Acquire(ctx, b.weight); err != nil {
+				in.drop(b)
 				_ = m.Nak(0) // stopping; failing that, it comes again by itself
 				return nil
 			}
 		}
-		b, err := open(d, m, in.cfg.Clock())
-		if err != nil {
-			in.deadLetter(ctx, m, err)
-			in.held.Release(w)
-			continue
-		}
-		b.weight = w
 		in.hold(b)
 		pulled <- b // Run receives until this is closed
 	}
@@ -238,13 +252,19 @@ func (in *Ingester) deadLetter(ctx context.Context, m *stream.Message, reason er
 	in.metrics.deadBatches.WithLabelValues(topic).Inc()
 }
 
-func (in *Ingester) hold(b *batch) {
-	in.metrics.received.WithLabelValues(b.msg.Topic).Add(float64(b.seg.Records()))
-	in.metrics.heldBatches.Inc()
-	in.metrics.heldBytes.Add(float64(b.weight))
+// track has renew tell the server of a batch, until drop.
+func (in *Ingester) track(b *batch) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.all[b] = struct{}{}
+}
+
+// hold counts a batch that there is memory for.
+func (in *Ingester) hold(b *batch) {
+	b.held = true
+	in.metrics.received.WithLabelValues(b.msg.Topic).Add(float64(b.seg.Records()))
+	in.metrics.heldBatches.Inc()
+	in.metrics.heldBytes.Add(float64(b.weight))
 }
 
 // drop forgets a batch that was acked or given away.
@@ -255,8 +275,10 @@ func (in *Ingester) drop(b *batch) {
 		return
 	}
 	delete(in.all, b)
-	in.metrics.heldBatches.Dec()
-	in.metrics.heldBytes.Sub(float64(b.weight))
+	if b.held {
+		in.metrics.heldBatches.Dec()
+		in.metrics.heldBytes.Sub(float64(b.weight))
+	}
 }
 
 // renew tells the server of the batches in hand, before it takes them for lost.
@@ -274,7 +296,7 @@ func (in *Ingester) renew(ctx context.Context) {
 		var due []*batch
 		in.mu.Lock()
 		for b := range in.all {
-			if now.Sub(time.Unix(0, b.renewed.Load())) >= every {
+			if now.Sub(*b.renewed.Load()) >= every {
 				due = append(due, b)
 			}
 		}
@@ -283,7 +305,7 @@ func (in *Ingester) renew(ctx context.Context) {
 			if err := b.msg.InProgress(); err != nil {
 				in.cfg.Logger.Debug("could not tell the server of a batch in hand", "cause", err)
 			}
-			b.renewed.Store(now.UnixNano())
+			b.renewed.Store(&now)
 		}
 	}
 }

@@ -420,6 +420,95 @@ func TestPoisonedBatchesGoToTheDeadLetters(t *testing.T) {
 	}
 }
 
+// Many damaged batches among many good ones: each is found, none is merged anew for each of the others.
+func TestManyPoisonedBatches(t *testing.T) {
+	f := newFixture(t, time.Minute)
+	var want []string
+	for i := range 120 {
+		id, body := f.batch(base+uint64(i), fmt.Sprint("record ", i), strings.Repeat("text ", 50))
+		if i%3 == 1 {
+			body = slices.Clone(body)
+			body[12] ^= 1
+		} else {
+			want = append(want, fmt.Sprint("record ", i), strings.Repeat("text ", 50))
+		}
+		f.publish("t", id, body)
+	}
+	reg, stop := f.start(f.stream, ingest.Config{FlushAge: time.Second})
+	f.settled()
+	stop()
+	_, texts, _ := f.stored("t")
+	if diff := cmp.Diff(want, inOrder(texts)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if got := metric(t, reg, "oklog_ingest_batches_dead_lettered_total", "t"); got != 40 {
+		t.Errorf("%v dead letters counted, want 40", got)
+	}
+}
+
+// topicGate holds up the puts of one topic until it is open.
+type topicGate struct {
+	ingest.Bucket
+	topic string
+	open  chan struct{}
+}
+
+func (g *topicGate) Put(ctx context.Context, key string, body io.ReaderAt, size int64) error {
+	if strings.HasPrefix(key, g.topic+"/") {
+		select {
+		case <-g.open:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return g.Bucket.Put(ctx, key, body, size)
+}
+
+// A topic whose records lie in hundreds of days, each a segment of its own that takes its time, does not hold up the others.
+func TestWildTimesHoldNobodyUp(t *testing.T) {
+	f := newFixture(t, time.Minute)
+	const days, loads = 40, 12
+	for range loads {
+		b := &segment.Block{Sources: f.ids}
+		for i := range uint64(days) {
+			r, err := f.minter.At(base-i*24*3600*1000, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.Append(r.First(), []byte("wild"), 0)
+		}
+		b.Sort()
+		w, err := segment.NewWriter(segment.WriterConfig{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		w.Reset(&out)
+		c := b.Cursor()
+		if err := w.Take(&c, b.Len()); err != nil {
+			t.Fatal(err)
+		}
+		name, err := w.Finish()
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.publish("wild", name.String(), out.Bytes())
+	}
+	g := &topicGate{Bucket: f.bucket, topic: "wild", open: make(chan struct{})}
+	// A flush for each batch.
+	reg, stop := f.start(f.stream, ingest.Config{FlushAge: 20 * time.Millisecond, FlushSize: 64, Bucket: g})
+	eventually(t, "the wild batches are in hand", func() bool { return metric(t, reg, "oklog_ingest_held_batches", "") == loads })
+	id, body := f.batch(base, "good")
+	f.publish("good", id, body)
+	eventually(t, "the good one is stored", func() bool { return metric(t, reg, "oklog_ingest_records_stored_total", "good") == 1 })
+	close(g.open)
+	f.settled()
+	stop()
+	if counts, _, _ := f.stored("wild"); len(counts) != days*loads {
+		t.Errorf("%d wild records are stored, want %d", len(counts), days*loads)
+	}
+}
+
 // failing lets the first puts fail.
 type failing struct {
 	ingest.Bucket
