@@ -483,7 +483,7 @@ func TestLimitEndsReading(t *testing.T) {
 	}
 }
 
-// What is in flight stays within the budget, but for one read for each segment that overlaps.
+// What is in flight stays within the budget, but for one block for each segment that overlaps.
 func TestBudget(t *testing.T) {
 	mem := objstore.NewMemory("test", time.Now)
 	var all []entry

@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/oklog/ulid/v2"
 
@@ -22,6 +23,8 @@ const (
 	readSize, readText = 1 << 20, 8 << 20
 	// What a run of one record takes in memory besides its text, roughly.
 	perRecord = 24
+	// What a task takes in memory besides its result, and what an open segment takes for each block, roughly.
+	perTask, perBlock = 400, 120
 )
 
 // scan reads sources and merges what it finds in them.
@@ -32,8 +35,11 @@ const (
 // The dispatcher starts the tasks in the order in which the merge comes to them. Results that the merge has not
 // come to yet hold their share of the budget, and a merge that waits for a task that is not started would
 // wait for ever when all of it is taken: therefore the dispatcher goes beyond the budget up
-// to what the merge waits for. It does so where many sources overlap, by one read for each. Results beyond the
+// to what the merge waits for. It does so where many sources overlap, by one block for each. Results beyond the
 // budget are packed: of each of them, no more than a part is unpacked at a time.
+//
+// What a source takes besides (its end as it was read, index, tasks) is part of the budget, too: most of it
+// until its last task has a result, and the tasks until the merge has come to their end.
 type scan struct {
 	*run
 	gone  map[string]bool
@@ -130,6 +136,7 @@ type source struct {
 	tasks []*task       // in the merge's order
 	// The dispatcher's: tasks before it are started.
 	started int
+	left    atomic.Int64 // tasks without a result; who brings it to 0 frees what they needed
 	// The merge's: tasks before it were handed out; cur is the last of them.
 	next int
 	cur  *task
@@ -210,7 +217,8 @@ func (s *source) Next() (*segment.Block, error) {
 		}
 	}
 	if s.next == len(s.tasks) {
-		s.seg, s.tail, s.raw, s.tasks, s.part = nil, tail{}, nil, nil, segment.Block{}
+		s.sc.budget.release(perTask * int64(len(s.tasks)))
+		s.tasks, s.next, s.part = nil, 0, segment.Block{}
 		return nil, io.EOF
 	}
 	t := s.tasks[s.next]
@@ -358,15 +366,18 @@ func (sc *scan) dispatch(sources []*source) {
 	for q.Len() > 0 {
 		s := q.sources[0]
 		if s.tasks == nil {
-			if !sc.reach(s) {
+			if !sc.reach(s) || sc.budget.acquire(sc.ctx, s.overhead()+perTask*int64(len(s.tasks))) != nil {
 				return
+			}
+			if len(s.tasks) == 0 {
+				sc.free(s)
 			}
 			q.moved(s)
 			close(s.ready)
 			sc.budget.started(s)
 			continue
 		}
-		r := s.take()
+		r := s.take(sc.budget.over())
 		var share int64
 		for _, t := range r.tasks {
 			share += t.held
@@ -392,8 +403,8 @@ func (sc *scan) dispatch(sources []*source) {
 		}
 		fetches.Go(func() {
 			sc.fetch(r)
-			<-sc.slots
 			sc.hand(r)
+			<-sc.slots // only now: what is fetched takes memory until a worker has it
 		})
 	}
 }
@@ -439,11 +450,28 @@ func (sc *scan) reach(s *source) bool {
 	if sc.q.Newest {
 		slices.Reverse(s.tasks)
 	}
+	s.left.Store(int64(len(s.tasks)))
 	return true
 }
 
-// take groups the next tasks into one read.
-func (s *source) take() *read {
+// overhead is what s takes of the budget until its last task has a result. (The bytes of a hot one are
+// bounded on their own.)
+func (s *source) overhead() int64 {
+	n := int64(len(s.tail.b))
+	if s.seg != nil {
+		n += perBlock * int64(len(s.seg.Blocks))
+	}
+	return n
+}
+
+// free lets go of what the tasks of s needed.
+func (sc *scan) free(s *source) {
+	sc.budget.release(s.overhead())
+	s.seg, s.tail, s.raw = nil, tail{}, nil
+}
+
+// take groups the next tasks into one read; or does not, where memory is scarce.
+func (s *source) take(alone bool) *read {
 	r := &read{s: s}
 	size, text := 0, 0
 	for s.started < len(s.tasks) {
@@ -454,7 +482,7 @@ func (s *source) take() *read {
 			if s.sc.q.Newest {
 				lower, upper = upper, lower
 			}
-			if lower.Offset+int64(lower.Size()) != upper.Offset || size+t.info.Size() > readSize || text+t.info.RawSize > readText {
+			if alone || lower.Offset+int64(lower.Size()) != upper.Offset || size+t.info.Size() > readSize || text+t.info.RawSize > readText {
 				break
 			}
 		}
@@ -521,6 +549,9 @@ func (sc *scan) worker() {
 			}
 			sc.budget.release(t.held - keeps)
 			t.held = keeps
+			if r.s.left.Add(-1) == 0 {
+				sc.free(r.s) // before the merge can know
+			}
 			close(t.done)
 		}
 		if r.buffer != nil {
