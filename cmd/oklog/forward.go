@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -30,7 +30,7 @@ func forwardCommand(std streams) *cli.Command {
 		Name:      "forward",
 		Usage:     "publish files or standard input",
 		ArgsUsage: "[FILE...]",
-		Description: "Reads the files named, or standard input where none is (- among files), line by line, and publishes the lines to a topic. It ends when all of them is\n" +
+		Description: "Reads the files named, or standard input where none is (- among files), line by line, and publishes the lines to a topic. It ends when every line is\n" +
 			"durable in JetStream; with --follow it goes on as the files grow, through rotation and truncation, and picks up where it was after a restart.\n\n" +
 			"Examples:\n\n" +
 			"   journalctl -f -o cat | oklog forward --topic journal --source host=$(hostname)\n\n" +
@@ -39,7 +39,7 @@ func forwardCommand(std streams) *cli.Command {
 			"   oklog forward --topic old --mode bulk --bucket file:///srv/logs --time rfc3339 archive.log   # backfill without NATS",
 		Flags: concat([]cli.Flag{
 			&cli.StringFlag{Name: "topic", Aliases: []string{"t"}, Usage: "`NAME` that the records are filed under: [a-z0-9][a-z0-9_.-]*", EnvVars: []string{"OKLOG_TOPIC"}},
-			&cli.StringSliceFlag{Name: "source", Aliases: []string{"s"}, Usage: "`KEY=VALUE` that the records share; several times for several"},
+			&cli.StringSliceFlag{Name: "source", Usage: "`KEY=VALUE` that the records share; several times for several"},
 			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on at the end of the files as they grow"},
 			&cli.StringFlag{Name: "multiline", Usage: "`REGEX`: a line that matches starts a record, other lines belong to the one before"},
 			&cli.StringFlag{Name: "mode", Usage: "`MODE`: fast (acks awaited at the end), durable (each batch acked before the next is read), bulk (segments straight into --bucket)", Value: "fast"},
@@ -67,6 +67,11 @@ func forwardCommand(std streams) *cli.Command {
 }
 
 func runForward(c *cli.Context, std streams) error {
+	var bar *progressBar
+	if file, ok := std.err.(*os.File); ok && term.IsTerminal(int(file.Fd())) && !c.Bool("quiet") {
+		bar = &progressBar{file: file}
+		std.err = bar
+	}
 	log, err := flags.Logger(c, std.err)
 	if err != nil {
 		return err
@@ -82,7 +87,7 @@ func runForward(c *cli.Context, std streams) error {
 	cfg.Logger, cfg.Registerer = log, reg
 	var checks []check
 	if cfg.Mode == forward.Bulk {
-		b, err := flags.Open(c.Context, c, log, reg)
+		b, err := flags.Open(c.Context, c, log, reg, cfg.Limits.Flush)
 		if err != nil {
 			return err
 		}
@@ -119,17 +124,23 @@ func runForward(c *cli.Context, std streams) error {
 		return err
 	}
 	defer stop()
-	if file, ok := std.err.(*os.File); ok && term.IsTerminal(int(file.Fd())) && !c.Bool("quiet") {
-		defer drawProgress(file, f)()
+	stopDrawing := func() {}
+	if bar != nil {
+		stopDrawing = bar.draw(f)
 	}
 	stats, err := f.Run(c.Context)
-	if !c.Bool("quiet") && (err == nil || stats.Records > 0) {
+	stopDrawing()
+	if !c.Bool("quiet") && (err == nil && c.Context.Err() == nil || stats.Records > 0) {
 		fmt.Fprintln(std.err, summary(cfg.Topic, stats, f.Progress().Elapsed))
 	}
-	if errors.Is(err, context.Canceled) && cfg.Inputs.Follow {
+	switch {
+	case c.Context.Err() == nil || err != nil && !errors.Is(err, context.Canceled):
+		return err
+	case cfg.Inputs.Follow:
 		return nil // asked to stop, and everything read is safe
+	default:
+		return fmt.Errorf("%w: what was read until then is safe, the rest of the input was not read%s", errInterrupted, again(cfg))
 	}
-	return err
 }
 
 func forwardConfig(c *cli.Context, std streams) (cfg forward.Config, err error) {
@@ -204,25 +215,67 @@ func defaultState(topic string) (string, error) {
 	return filepath.Join(base, "oklog", "forward", topic), nil
 }
 
-// drawProgress keeps a line on the terminal up to date until the function it returns is called.
-func drawProgress(w io.Writer, f *forward.Forwarder) (stop func()) {
+// again says how to go on after an interruption.
+func again(cfg forward.Config) string {
+	if cfg.Inputs.StateDir != "" {
+		return "; the same command goes on where it was"
+	}
+	return "; --state DIR would have the next run go on where this one was"
+}
+
+// progressBar keeps a line at the bottom of a terminal, below whatever else is written there.
+type progressBar struct {
+	file *os.File
+	mu   sync.Mutex
+	line string // what stands there now
+}
+
+// Write writes above the line.
+func (b *progressBar) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.line == "" {
+		return b.file.Write(p)
+	}
+	if _, err := b.file.WriteString("\r\x1b[K"); err != nil {
+		return 0, err
+	}
+	n, err := b.file.Write(p)
+	if err == nil && n > 0 && p[n-1] == '\n' {
+		_, err = b.file.WriteString(b.line)
+	}
+	return n, err
+}
+
+// set replaces the line.
+func (b *progressBar) set(line string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if width, _, err := term.GetSize(int(b.file.Fd())); err == nil && len(line) >= width {
+		line = line[:max(width-1, 0)] // a line that wraps cannot be taken back
+	}
+	if line == "" && b.line == "" {
+		return
+	}
+	b.line = line
+	_, _ = b.file.WriteString("\r\x1b[K" + line) // it is for looking at
+}
+
+// draw keeps the line up to date until the function it returns is called.
+func (b *progressBar) draw(f *forward.Forwarder) (stop func()) {
 	quit, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
 		tick := time.NewTicker(200 * time.Millisecond)
 		defer tick.Stop()
-		drawn := false
 		for {
 			select {
 			case <-tick.C:
 				if p := f.Progress(); p.Elapsed > time.Second {
-					fmt.Fprint(w, "\r\x1b[K"+progressLine(p))
-					drawn = true
+					b.set(progressLine(p))
 				}
 			case <-quit:
-				if drawn {
-					fmt.Fprint(w, "\r\x1b[K")
-				}
+				b.set("")
 				return
 			}
 		}
@@ -237,7 +290,7 @@ func progressLine(p forward.Progress) string {
 	if p.Total > 0 {
 		line = fmt.Sprintf("%3.0f%%  %s of %s", min(100*float64(p.Read)/float64(p.Total), 100), size(p.Read), size(p.Total))
 	}
-	line += fmt.Sprintf("  %s/s  %s read, %s stored", size(int64(p.Rate)), humanize.Comma(p.Records), humanize.Comma(p.Acked))
+	line += fmt.Sprintf("  %s/s  %s read, %s acked", size(int64(p.Rate)), humanize.Comma(p.Records), humanize.Comma(p.Acked))
 	if left := p.Total - p.Read; p.Total > 0 && left > 0 && p.Rate > 0 {
 		line += "  " + time.Duration(float64(left)/p.Rate*float64(time.Second)).Round(time.Second).String() + " left"
 	}
@@ -246,7 +299,14 @@ func progressLine(p forward.Progress) string {
 
 // summary is one line on what was done, with whatever went other than it should.
 func summary(topic string, s forward.Stats, took time.Duration) string {
-	line := fmt.Sprintf("forwarded %s records (%s) to %s in %s", humanize.Comma(s.Acked), humanize.Bytes(uint64(s.Bytes)), topic, took.Round(time.Millisecond))
+	if s.Records == 0 && s.Replayed == 0 {
+		return "nothing new to forward to " + topic
+	}
+	plural := "s"
+	if s.Acked == 1 {
+		plural = ""
+	}
+	line := fmt.Sprintf("forwarded %s record%s (%s) to %s in %s", humanize.Comma(s.Acked), plural, humanize.Bytes(uint64(s.Bytes)), topic, took.Round(time.Millisecond))
 	var odd []string
 	for _, o := range []struct {
 		n    int64

@@ -97,7 +97,7 @@ func ingestParts(c *cli.Context, std streams) (p parts, err error) {
 // run connects the parts and ingests until c's context is done. ready is told the address of HTTP, or "", when all is connected.
 func (p parts) run(c *cli.Context, ready func(http string)) error {
 	reg := newRegistry()
-	b, err := flags.Open(c.Context, c, p.log, reg)
+	b, err := flags.Open(c.Context, c, p.log, reg, p.ingest.HeldBytes/2)
 	if err != nil {
 		return err
 	}
@@ -149,8 +149,8 @@ func ingestConfig(c *cli.Context, log *slog.Logger) (cfg ingest.Config, err erro
 	if memory < 32<<20 {
 		return cfg, fmt.Errorf("%d bytes of memory are too few: want 32MiB at least (--memory)", memory)
 	}
-	// A quarter for batches that wait, a quarter for merges; the rest is for encoders, the programs's own
-	// needs and what the garbage collector has not taken back yet.
+	// A quarter for batches that wait, a quarter for merges, an eighth for copies that are late (see run); the rest is for
+	// encoders, the program's own needs and what the garbage collector has not taken back yet.
 	cfg.HeldBytes, cfg.MergeBytes = memory/4, memory/4
 	flags.LimitMemory(memory)
 	return cfg, nil

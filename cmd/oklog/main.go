@@ -23,9 +23,13 @@ var version = "devel"
 
 // Exit statuses.
 const (
-	exitOK    = 0
-	exitError = 2
+	exitOK        = 0
+	exitError     = 2
+	exitInterrupt = 130
 )
+
+// errInterrupted says that a command was stopped before it had done what it was told to.
+var errInterrupted = errors.New("interrupted")
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -78,10 +82,12 @@ func run(ctx context.Context, args []string, std streams) int {
 		return exitOK
 	}
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		fmt.Fprintln(std.err, "oklog: stopped")
-		return exitError
+		err = errInterrupted
 	}
 	fmt.Fprintln(std.err, "oklog: "+flags.OneLine(err))
+	if errors.Is(err, errInterrupted) {
+		return exitInterrupt
+	}
 	return exitError
 }
 

@@ -211,13 +211,15 @@ func TestSummary(t *testing.T) {
 		}
 	}
 	f(forward.Stats{Records: 1234, Acked: 1234, Bytes: 5_000_000}, "forwarded 1,234 records (5.0 MB) to t in 1.5s")
+	f(forward.Stats{Records: 1, Acked: 1, Bytes: 5}, "forwarded 1 record (5 B) to t in 1.5s")
+	f(forward.Stats{}, "nothing new to forward to t")
 	f(forward.Stats{Records: 10, Acked: 5, Dropped: 2, Cut: 1, Unparsed: 4}, "forwarded 5 records (0 B) to t in 1.5s; 2 dropped, 1 cut into pieces, 4 without a time that parses, 3 not acked")
 }
 
 func TestProgressLine(t *testing.T) {
 	for want, p := range map[string]forward.Progress{
-		" 25%  1.0 MB of 4.0 MB  500 kB/s  10 read, 5 stored  6s left": {Read: 1e6, Total: 4e6, Records: 10, Acked: 5, Rate: 5e5},
-		"1.0 MB  500 kB/s  10 read, 5 stored":                          {Read: 1e6, Total: -1, Records: 10, Acked: 5, Rate: 5e5},
+		" 25%  1.0 MB of 4.0 MB  500 kB/s  10 read, 5 acked  6s left": {Read: 1e6, Total: 4e6, Records: 10, Acked: 5, Rate: 5e5},
+		"1.0 MB  500 kB/s  10 read, 5 acked":                          {Read: 1e6, Total: -1, Records: 10, Acked: 5, Rate: 5e5},
 	} {
 		if got := progressLine(p); got != want {
 			t.Errorf("got  %q\nwant %q", got, want)

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -62,12 +63,20 @@ func runUp(c *cli.Context, std streams) error {
 		p.stream.InProcess, natsURL = server, server.ClientURL()
 	}
 	if len(c.StringSlice("bucket")) == 0 {
-		if err := c.Set("bucket", fileURL(filepath.Join(dir, "bucket"))); err != nil {
+		bucket := filepath.Join(dir, "bucket")
+		if err := os.MkdirAll(bucket, 0o755); err != nil {
+			return fmt.Errorf("make the bucket's folder: %w: choose another with --data", err)
+		}
+		if err := c.Set("bucket", fileURL(bucket)); err != nil {
 			return err
 		}
 	}
 	return p.run(c, func(http string) {
-		fmt.Fprint(std.out, welcome(natsURL, http, c.StringSlice("bucket")))
+		text := welcome(natsURL, http, c.StringSlice("bucket"))
+		if p.stream.URL != "" {
+			text = "Using the NATS server that --nats or OKLOG_NATS names; none is embedded.\n" + text
+		}
+		fmt.Fprint(std.out, text)
 	})
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"oklog/ingest/stream"
+	"oklog/objstore"
 	"oklog/objstore/open"
 )
 
@@ -89,13 +90,14 @@ func WriteQuorum(usage string) cli.Flag {
 // StoredAt is the usage of WriteQuorum for commands that write.
 const StoredAt = "how `MANY` of the buckets must have a segment before it counts as stored; 0: all"
 
-// Open opens the buckets named.
-func Open(ctx context.Context, c *cli.Context, log *slog.Logger, reg prometheus.Registerer) (*open.Opened, error) {
+// Open opens the buckets named. Copies that are still being written when enough are done hold up to detached bytes.
+func Open(ctx context.Context, c *cli.Context, log *slog.Logger, reg prometheus.Registerer, detached int64) (*open.Opened, error) {
 	urls := c.StringSlice("bucket")
 	if len(urls) == 0 {
 		return nil, fmt.Errorf("no bucket is named: add --bucket s3://HOST/BUCKET or --bucket file:///PATH, or set OKLOG_BUCKET")
 	}
-	return open.Bucket(ctx, urls, open.Config{WriteQuorum: c.Int("write-quorum"), Logger: log, Registerer: reg})
+	return open.Bucket(ctx, urls, open.Config{WriteQuorum: c.Int("write-quorum"), Logger: log, Registerer: reg,
+		Replicated: objstore.ReplicatedConfig{DetachedBytes: detached}})
 }
 
 // Size is a flag that takes a number of bytes: 64MiB, 1.5GB, 1000. Bytes reads it.
