@@ -51,7 +51,7 @@ var _ Bucket = (*Replicated)(nil)
 // bodies that they hold are bounded by DetachedBytes: beyond that Put waits a short while and
 // then gives the copies up, so that one bucket's outage costs neither memory nor, for
 // long, time. A copy that fails, or is given up, of an object that W buckets have, is a
-// missing copy: logged as a warning and counted. If fewer than W buckets can take the
+// missing copy: counted, and logged as a warning, a line at most every ten seconds for each bucket. If fewer than W buckets can take the
 // object, Put fails with all the causes, and nothing is counted: it is to be repeated.
 //
 // Create is decided by the first bucket, in the configured order, that answers: whoever
@@ -95,7 +95,8 @@ type Replicated struct {
 type replica struct {
 	Bucket
 	name   string
-	failed atomic.Int64 // Unix ns of its last failure to read
+	failed atomic.Pointer[time.Time] // its last failure; nil if it is well
+	losses losses
 }
 
 // NewReplicated joins the buckets; quorum is how many of them must take a write.
@@ -198,10 +199,12 @@ func (r *Replicated) Close(ctx context.Context) error {
 	select {
 	case <-joined:
 		r.stopNow(ErrClosed)
+		r.sayRest()
 		return nil
 	case <-ctx.Done():
 		r.stopNow(ErrClosed)
 		<-joined
+		r.sayRest()
 		return fmt.Errorf("close buckets: copies were broken off: %w", ctx.Err())
 	}
 }
@@ -224,20 +227,31 @@ func (r *Replicated) readers(key string) []*replica {
 
 func (r *Replicated) avoided(b *replica) bool {
 	at := b.failed.Load()
-	return at != 0 && r.cfg.Now().UnixNano()-at < int64(r.cfg.AvoidFor)
+	if at == nil {
+		return false
+	}
+	// A clock that was set back, and has no monotonic reading, must not make it longer.
+	ago := r.cfg.Now().Sub(*at)
+	return ago >= 0 && ago < r.cfg.AvoidFor
 }
+
+// Avoid takes down that the bucket with this index has failed, as somebody else has found out: it is read last, and
+// left out of listings that are complete without it, for AvoidFor.
+func (r *Replicated) Avoid(index int) { r.replicas[index].fail(r.cfg.Now()) }
+
+func (b *replica) fail(now time.Time) { b.failed.Store(&now) }
 
 // note takes down that b failed to read, or (nil) that it is well again.
 func (r *Replicated) note(b *replica, op string, err error) {
 	if err == nil {
-		if b.failed.Load() != 0 {
-			b.failed.Store(0)
+		if b.failed.Load() != nil {
+			b.failed.Store(nil)
 		}
 		return
 	}
 	r.fallbacks.WithLabelValues(b.name, op, Reason(err)).Inc()
 	if !errors.Is(err, ErrNotFound) {
-		b.failed.Store(r.cfg.Now().UnixNano())
+		b.fail(r.cfg.Now())
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -549,5 +550,81 @@ func TestLostAckOfACopy(t *testing.T) {
 	}
 	if !s.has(0, "k") || !s.has(1, "k") || s.missing(t) != 1 {
 		t.Errorf("%t %t %g", s.has(0, "k"), s.has(1, "k"), s.missing(t))
+	}
+}
+
+// An outage makes a line now and then, with how much is missing, and one line says that it is over.
+func TestOutageIsSaidBriefly(t *testing.T) {
+	s := newSet(t, 2, 1, objstore.ReplicatedConfig{})
+	var down atomic.Bool
+	down.Store(true)
+	s.faulty[1].Hook = func(c buckettest.Call) buckettest.Fault {
+		if down.Load() {
+			return buckettest.Fault{Err: fmt.Errorf("put %s: %w", c.Key, errDown)}
+		}
+		return buckettest.Fault{}
+	}
+	n := 0
+	write := func(copies float64) {
+		t.Helper()
+		n++
+		if err := put(t.Context(), s, fmt.Sprintf("key-%d", n), "data"); err != nil {
+			t.Fatal(err)
+		}
+		for s.missing(t) != copies || gauge(t, s.reg, "oklog_bucket_detached_bytes") != 0 {
+			runtime.Gosched()
+		}
+	}
+	for i := range 100 {
+		write(float64(i + 1))
+	}
+	s.clock.Add(11)
+	write(101)
+	down.Store(false)
+	write(101)
+	write(101)
+	down.Store(true)
+	write(102)
+	if err := s.Close(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	var have []string
+	for line := range strings.Lines(s.log.String()) {
+		_, line, _ = strings.Cut(strings.TrimSpace(line), "msg=")
+		have = append(have, line)
+	}
+	const lacks = `"a bucket lacks copies of objects that the others have; the last:" bucket=2 copies=`
+	want := []string{
+		lacks + `1 err="put key-1: bucket is down"`,
+		lacks + `100 err="put key-101: bucket is down"`,
+		`"a bucket is back, and lacks the copies that it could not take meanwhile" bucket=2 copies=101`,
+		lacks + `1 err="put key-104: bucket is down"`, // at the end
+	}
+	if !slices.Equal(have, want) {
+		t.Errorf("want\n%s\nhave\n%s", strings.Join(want, "\n"), strings.Join(have, "\n"))
+	}
+}
+
+// A bucket that failed before the clock was set back is not avoided for as long as that.
+func TestClockSetBack(t *testing.T) {
+	s := newSet(t, 2, 2, objstore.ReplicatedConfig{})
+	if err := put(t.Context(), s, "k", "data"); err != nil {
+		t.Fatal(err)
+	}
+	s.Avoid(0)
+	get := func() {
+		t.Helper()
+		if _, err := s.Get(t.Context(), "k", 0, make([]byte, 4)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	get()
+	if n := s.faulty[0].Calls(buckettest.Get); n != 0 {
+		t.Errorf("the bucket to avoid was read %d times", n)
+	}
+	s.clock.Add(-3600)
+	get()
+	if n := s.faulty[0].Calls(buckettest.Get); n != 1 {
+		t.Errorf("the bucket is avoided for the time that the clock was set back by")
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"sync"
 	"time"
 )
@@ -172,6 +171,7 @@ func (r *Replicated) begin(ctx context.Context, key string, size int64, targets 
 	r.pending[key][c] = struct{}{}
 	unhook := context.AfterFunc(r.stop, func() { cancel(context.Cause(r.stop)) })
 
+	began := r.cfg.Now()
 	var running sync.WaitGroup
 	for _, b := range targets {
 		running.Go(func() {
@@ -180,6 +180,7 @@ func (r *Replicated) begin(ctx context.Context, key string, size int64, targets 
 				c.mu.Lock()
 				delete(c.running, b)
 				c.mu.Unlock()
+				r.took(b, began)
 			}
 			c.results <- result{b, err}
 		})
@@ -294,9 +295,7 @@ func (r *Replicated) miss(c *copies, res result) {
 	}
 	r.missing.WithLabelValues(res.replica.name).Inc()
 	if !errors.Is(res.err, ErrExists) {
-		res.replica.failed.Store(r.cfg.Now().UnixNano())
+		res.replica.fail(r.cfg.Now())
 	}
-	r.cfg.Logger.Warn("a bucket lacks a copy of an object that the others have",
-		slog.String("bucket", res.replica.name), slog.String("key", c.key),
-		slog.Int64("bytes", c.size), slog.Any("err", res.err))
+	r.lost(res.replica, c.key, res.err)
 }

@@ -149,9 +149,9 @@ func ingestConfig(c *cli.Context, log *slog.Logger) (cfg ingest.Config, err erro
 	if memory < 32<<20 {
 		return cfg, fmt.Errorf("%d bytes of memory are too few: want 32MiB at least (--memory)", memory)
 	}
-	// A quarter for batches that wait, a quarter for merges, an eighth for copies that are late (see run); the rest is for
-	// encoders, the program's own needs and what the garbage collector has not taken back yet.
-	cfg.HeldBytes, cfg.MergeBytes = memory/4, memory/4
+	// Three sixteenths each for batches that wait and for merges, and half of that for copies that are late (see run). The rest is
+	// for encoders, the program's own needs and what the garbage collector has not taken back yet.
+	cfg.HeldBytes, cfg.MergeBytes = memory*3/16, memory*3/16
 	flags.LimitMemory(memory)
 	return cfg, nil
 }

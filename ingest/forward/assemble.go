@@ -2,7 +2,9 @@ package forward
 
 import (
 	"bytes"
+	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"regexp"
 	"slices"
@@ -17,8 +19,12 @@ import (
 // startWindow is how much of a line the start pattern of multi-line records sees, in bytes.
 const startWindow = 4 << 10
 
+// maxTime is the greatest time of a record, Unix ms: the end of the year 9999, as no bound of a query can name more.
+const maxTime = 253_402_300_799_999
+
 // lane is one stream of bytes with its own session of IDs.
 type lane struct {
+	name    string // of the input; "": standard input
 	source  segment.Source
 	minter  *segment.Minter
 	last    ulid.ULID // of the last record; zero: there was none
@@ -45,14 +51,18 @@ type assembler struct {
 	clock   func() time.Time
 	entropy io.Reader
 	meters  *meters
+	log     *slog.Logger
+
+	unparsed, skewed notice
 
 	lanes   []*lane
 	sources segment.Sources // never changed in place: blocks on their way share it
 }
 
-// addLane starts a session for a source, or continues the one of the record last.
-func (a *assembler) addLane(source segment.Source, last ulid.ULID, cutting bool) (*lane, error) {
-	l := &lane{source: source, last: last, cutting: cutting}
+// addLane starts a session for an input. last is the ID of the last record that an earlier lane made of it, if any: the
+// session is another one all the same, since what that one's IDs say (its source, a time to hold) may no longer be so.
+func (a *assembler) addLane(name string, source segment.Source, last ulid.ULID, cutting bool) (*lane, error) {
+	l := &lane{name: name, source: source, last: last, cutting: cutting}
 	drawn := func(session uint64) {
 		a.sources = maps.Clone(a.sources)
 		if a.sources == nil {
@@ -61,13 +71,11 @@ func (a *assembler) addLane(source segment.Source, last ulid.ULID, cutting bool)
 		a.sources[session] = source
 	}
 	var err error
-	if last == (ulid.ULID{}) {
-		l.minter, err = segment.NewMinter(a.entropy, drawn)
-	} else {
-		l.minter, err = segment.ResumeMinter(a.entropy, drawn, last)
-	}
-	if err != nil {
+	if l.minter, err = segment.NewMinter(a.entropy, drawn); err != nil {
 		return nil, err
+	}
+	if last != (ulid.ULID{}) {
+		l.minter.After(last.Time())
 	}
 	a.lanes = append(a.lanes, l)
 	return l, nil
@@ -102,7 +110,7 @@ func (a *assembler) full() bool {
 // left wants more bytes behind it, unless the block is full: then add has to be
 // called again with an empty one.
 func (a *assembler) add(l *lane, data []byte, h horizon) (used int, full bool, err error) {
-	now := uint64(max(0, a.clock().UnixMilli()))
+	now := uint64(max(0, min(a.clock().UnixMilli(), maxTime)))
 	for used < len(data) {
 		if a.block.Len() > 0 && a.full() {
 			return used, true, nil
@@ -144,7 +152,7 @@ func (a *assembler) lines(l *lane, data []byte, now uint64) (int, error) {
 	if n == 0 {
 		return 0, nil
 	}
-	run, err := l.minter.Now(now, uint32(n))
+	run, err := a.now(l, now, uint32(n))
 	if err != nil {
 		return 0, err
 	}
@@ -230,7 +238,7 @@ func (a *assembler) append(l *lane, text []byte, continued bool, now uint64) err
 	switch {
 	case l.cutting:
 		piece = segment.Continues
-		ms, _, _ = segment.SplitID(l.last)
+		ms = min(l.last.Time(), maxTime)
 		live = false
 	case a.times != nil:
 		ms = a.parse(l, text, now)
@@ -241,11 +249,13 @@ func (a *assembler) append(l *lane, text []byte, continued bool, now uint64) err
 		}
 		piece |= segment.Continued
 	}
-	mint := l.minter.At
+	var run segment.Run
+	var err error
 	if live {
-		mint = l.minter.Now
+		run, err = a.now(l, ms, 1)
+	} else {
+		run, err = l.minter.At(ms, 1)
 	}
-	run, err := mint(ms, 1)
 	if err != nil {
 		return err
 	}
@@ -260,24 +270,38 @@ func (a *assembler) append(l *lane, text []byte, continued bool, now uint64) err
 	return nil
 }
 
+// now mints IDs of records read now.
+func (a *assembler) now(l *lane, ms uint64, n uint32) (segment.Run, error) {
+	if l.minter.Ahead(ms) {
+		a.meters.skewed.add(1)
+		a.log.Warn("the last record's time is far ahead of the clock, which was wrong then or is now: going on at the clock's time",
+			"file", l.name, "clock", time.UnixMilli(int64(ms)).UTC(), "last", ulid.Time(l.last.Time()).UTC())
+	}
+	return l.minter.Now(ms, n)
+}
+
 // parse is the time that the record says, or else that of the record before.
 func (a *assembler) parse(l *lane, text []byte, now uint64) uint64 {
-	t, ok := a.times.parse(text, a.clock())
-	if !ok {
+	t, err := a.times.parse(text, a.clock())
+	if err != nil {
 		a.meters.unparsed.add(1)
+		a.unparsed.add(a.log, l.name, text, err.Error)
 		if l.last == (ulid.ULID{}) {
 			return now
 		}
-		ms, _, _ := segment.SplitID(l.last)
-		return ms
+		return min(l.last.Time(), maxTime)
 	}
-	switch {
-	case t < 0:
+	if t < 0 || t > maxTime {
 		a.meters.skewed.add(1)
-		return 0
-	case t > segment.MaxTime:
-		a.meters.skewed.add(1)
-		return segment.MaxTime
+		a.skewed.add(a.log, l.name, text, func() string {
+			return fmt.Sprintf("a time before 1970 or behind the year 9999: %d ms since 1970", t)
+		})
 	}
-	return uint64(t)
+	return uint64(max(0, min(t, maxTime)))
+}
+
+// tellRest logs what befell records and was not told yet.
+func (a *assembler) tellRest() {
+	a.unparsed.flush(a.log)
+	a.skewed.flush(a.log)
 }

@@ -13,7 +13,7 @@
 //
 //   - A record is a line without its newline, or several lines where Inputs.Multiline says how a record starts. Any bytes
 //     survive: CR, NUL, invalid UTF-8, no bytes at all. One over Limits.Record is cut into pieces that say so.
-//   - A lane is one stream of bytes with a session of IDs: one open file, or standard input.
+//   - A lane is one stream of bytes with sessions of IDs of its own: one open file, or standard input.
 //   - A batch is one message: a segment with a single block. Its ID, the segment's name, is made of its content.
 //   - The journal is the state folder: one file for each batch that is not acked yet, with the batch and with
 //     the positions in all files behind it.
@@ -24,7 +24,10 @@
 //     the batch is published; after a crash the same bytes are published again under the same ID, and reading goes on behind
 //     them. So a crash at any instant repeats nothing but identical records.
 //   - A batch is repeated until it is acked, unless WhenFull is DropOldest; what is dropped is counted.
-//   - The pieces of a record have one millisecond and counters that follow each other, across reads, batches and restarts.
+//   - A session is never taken up again: whoever starts to read a file, from wherever, draws a new one. So the source of a session
+//     does not change, and a clock that was wrong once is held for segment.MaxHold at most.
+//   - The pieces of a record have one millisecond and counters that follow each other, across reads and batches. After a
+//     restart in the middle of one, the rest has the same millisecond and another session: a record that says it goes on from another.
 //   - A line that has no newline yet is not read, while its file is followed, until its newline comes or the file is
 //     finished with: rotated away or removed.
 //   - Memory is bounded by bytes: a few blocks of text, and Limits.Spool or a fixed bound of encoded batches.

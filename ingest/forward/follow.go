@@ -125,7 +125,7 @@ func (r *reader) open(path string) (*file, error) {
 
 // begin makes an open file one of those that are read.
 func (r *reader) begin(fl *file, s fileState) (err error) {
-	if fl.lane, err = r.asm.addLane(r.source(fl.path), s.Last, s.Cutting); err != nil {
+	if fl.lane, err = r.asm.addLane(fl.path, r.source(fl.path), s.Last, s.Cutting); err != nil {
 		fl.f.Close()
 		return err
 	}

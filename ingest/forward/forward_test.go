@@ -155,11 +155,60 @@ func decode(t testing.TB, body []byte) (out []record) {
 	return out
 }
 
+// rejoin puts the pieces of a record that were read by different runs, so in different sessions, beside each other. They have the
+// same millisecond. Which of several middles comes first it cannot tell.
+func rejoin(records []record) (out []record) {
+	type key struct{ ms, session uint64 }
+	type fragment []record
+	split := func(r record) (key, uint32) {
+		ms, s, n := segment.SplitID(r.id)
+		return key{ms, s}, n
+	}
+	pool := map[uint64][]fragment{}
+	var rest []record
+	for i := 0; i < len(records); i++ {
+		k, n := split(records[i])
+		if n > 0 || records[i].piece&segment.Continues == 0 {
+			rest = append(rest, records[i])
+			continue
+		}
+		j := i + 1
+		for ; j < len(records) && records[j-1].piece&segment.Continued != 0; j++ {
+			if next, _ := split(records[j]); next != k {
+				break
+			}
+		}
+		pool[k.ms] = append(pool[k.ms], fragment(records[i:j]))
+		i = j - 1
+	}
+	isOpen := func(f fragment) bool { return f[len(f)-1].piece&segment.Continued != 0 }
+	for i, r := range rest {
+		out = append(out, r)
+		k, _ := split(r)
+		if i+1 < len(rest) && rest[i+1].piece&segment.Continues != 0 {
+			continue
+		}
+		for r.piece&segment.Continued != 0 && len(pool[k.ms]) > 0 {
+			at := max(0, slices.IndexFunc(pool[k.ms], isOpen))
+			f := pool[k.ms][at]
+			pool[k.ms] = slices.Delete(pool[k.ms], at, at+1)
+			out = append(out, f...)
+			r = f[len(f)-1]
+		}
+	}
+	for _, fs := range pool {
+		for _, f := range fs {
+			out = append(out, f...) // texts says that they fit nowhere
+		}
+	}
+	return out
+}
+
 // texts puts the pieces of records together again.
 func texts(t testing.TB, records []record) (out []string) {
 	t.Helper()
 	going := false
-	for _, r := range records {
+	for _, r := range rejoin(records) {
 		if (r.piece&segment.Continues != 0) != going {
 			t.Fatalf("record %s: piece %d does not fit what is before it", r.id, r.piece)
 		}

@@ -18,7 +18,7 @@ type Stats struct {
 	Dropped   int64 // records given up under DropOldest
 	Cut       int64 // records over the limit, each counted once
 	Unparsed  int64 // records whose time did not parse
-	Skewed    int64 // times outside of what an ID can hold, clamped
+	Skewed    int64 // times outside of 1970 to 9999, clamped, and times that a clock was found far behind its own of before
 	Replayed  int64 // records of an earlier run that its journal held
 }
 
@@ -53,7 +53,7 @@ func newMeters(reg prometheus.Registerer, topic string) (*meters, error) {
 		{&m.dropped, "records_dropped_total", "Records dropped because the pipeline was full."},
 		{&m.cut, "records_cut_total", "Records over the limit that were cut into pieces."},
 		{&m.unparsed, "time_unparsed_total", "Records whose time did not parse; they have that of the record before."},
-		{&m.skewed, "time_skewed_total", "Times clamped to what an ID can hold."},
+		{&m.skewed, "time_skewed_total", "Times outside of 1970 to 9999, clamped, and steps of the clock far back."},
 		{&m.replayed, "records_replayed_total", "Records of an earlier run found in its journal and published again."},
 	} {
 		vec, err := register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{

@@ -43,7 +43,9 @@ func (f *Forwarder) newReader() (*reader, error) {
 		Forwarder: f,
 		asm: &assembler{
 			block: <-f.free, limit: f.cfg.Limits.Record, target: &f.target, start: f.start,
-			times: f.times, clock: f.cfg.Clock, entropy: f.cfg.Entropy, meters: f.meters,
+			times: f.times, clock: f.cfg.Clock, entropy: f.cfg.Entropy, meters: f.meters, log: f.cfg.Logger,
+			unparsed: notice{what: "records without a time that parses have that of the record before"},
+			skewed:   notice{what: "records with an absurd time have the nearest that an ID can hold"},
 		},
 		buf:    make([]byte, readSize+f.cfg.Limits.Record+startWindow+2),
 		noAge:  f.cfg.Mode == Bulk,
@@ -83,6 +85,7 @@ func (r *reader) run(ctx context.Context, stop <-chan struct{}) error {
 		read = r.follow
 	}
 	err := read(ctx)
+	r.asm.tellRest()
 	return errors.Join(err, r.emit(ctx))
 }
 
@@ -255,7 +258,7 @@ type chunk struct {
 
 // addStream starts to read a stream into r.chunks.
 func (r *reader) addStream(name string, in func() (io.Reader, error)) (*stream, error) {
-	l, err := r.asm.addLane(r.source(name), ulid.ULID{}, false)
+	l, err := r.asm.addLane(name, r.source(name), ulid.ULID{}, false)
 	if err != nil {
 		return nil, err
 	}

@@ -36,7 +36,14 @@ type TimeConfig struct {
 // timeWindow is how much of a record is searched for its time.
 const timeWindow = 4 << 10
 
-var errNoTime = errors.New("no time found")
+var (
+	errNoTime   = errors.New("no RFC 3339 time found")
+	errNoNumber = errors.New("it does not begin with a number")
+	errNoMatch  = errors.New("the pattern of times does not match (--time-regex)")
+	errNotJSON  = errors.New("it is not JSON (--time-json)")
+	errNoField  = errors.New("the field of times is missing (--time-json)")
+	errNotText  = errors.New("the field of times is neither a string nor a number (--time-json)")
+)
 
 // unixUnit is how many of a Unix format's units are in a second; 0: it is not one.
 func unixUnit(format string) (perSecond int64) {
@@ -100,11 +107,11 @@ func (p *timeParser) layout() bool {
 }
 
 // parse is the time that a record says, in Unix ms; read is when it was read.
-func (p *timeParser) parse(text []byte, read time.Time) (ms int64, ok bool) {
+func (p *timeParser) parse(text []byte, read time.Time) (int64, error) {
 	if p.path != nil {
-		v, ok := p.field(text)
-		if !ok {
-			return 0, false
+		v, err := p.field(text)
+		if err != nil {
+			return 0, err
 		}
 		text = v
 	}
@@ -114,7 +121,7 @@ func (p *timeParser) parse(text []byte, read time.Time) (ms int64, ok bool) {
 		m := p.pattern.FindSubmatchIndex(text)
 		switch {
 		case m == nil:
-			return 0, false
+			return 0, errNoMatch
 		case len(m) > 2 && m[2] >= 0:
 			text = text[m[2]:m[3]]
 		default:
@@ -123,35 +130,39 @@ func (p *timeParser) parse(text []byte, read time.Time) (ms int64, ok bool) {
 	case p.path != nil:
 	case p.unit > 0:
 		text = leadingNumber(text)
+		if len(text) == 0 {
+			return 0, errNoNumber
+		}
 	default:
 		ms, _, ok := findRFC3339(text, p.cfg.Zone)
-		return ms, ok
+		if !ok {
+			return 0, errNoTime
+		}
+		return ms, nil
 	}
-	ms, err := p.value(bytes.TrimSpace(text), read)
-	return ms, err == nil
+	return p.value(bytes.TrimSpace(text), read)
 }
 
 // field is the text of the JSON field.
-func (p *timeParser) field(text []byte) ([]byte, bool) {
+func (p *timeParser) field(text []byte) ([]byte, error) {
 	v, err := p.json.ParseBytes(text)
 	if err != nil {
-		return nil, false
+		return nil, errNotJSON
 	}
 	f := v.Get(p.cfg.JSONField)
 	if f == nil {
 		f = v.Get(p.path...)
 	}
 	if f == nil {
-		return nil, false
+		return nil, errNoField
 	}
 	switch f.Type() {
 	case fastjson.TypeString:
-		s, err := f.StringBytes()
-		return s, err == nil
+		return f.StringBytes()
 	case fastjson.TypeNumber:
-		return f.MarshalTo(nil), true
+		return f.MarshalTo(nil), nil
 	}
-	return nil, false
+	return nil, errNotText
 }
 
 // value parses a text that is the time and nothing else.

@@ -75,7 +75,7 @@ func TestParseTime(t *testing.T) {
 			t.Fatal(err)
 		}
 		have := ""
-		if ms, ok := p.parse([]byte(c.text), read); ok {
+		if ms, err := p.parse([]byte(c.text), read); err == nil {
 			have = time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z")
 		}
 		if have != c.want {
@@ -100,7 +100,7 @@ func TestParsedTimes(t *testing.T) {
 		ms, _, _ := segment.SplitID(r.id)
 		have = append(have, fmt.Sprint(ms, " ", r.text))
 	}
-	far := fmt.Sprint(uint64(segment.MaxTime))
+	far := fmt.Sprint(uint64(maxTime))
 	equal(t, have, []string{
 		"0 -5 before 1970", "1 1 a", "1 goes on", "1 1 a again", "2 2 b", "3 3 c",
 		"4 4 zzzzzzzzzzzzzz", "4 zzzzzzzzzzzzzzzz", "1790000000000 none yet",

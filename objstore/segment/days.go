@@ -10,7 +10,7 @@ import (
 
 // dense is the ratio below which a text is taken for one that does not compress: a segment of it ends before
 // it has all the text that it might, since it is held in memory until it is put.
-const dense = 4
+const dense = 8
 
 // Days writes records as segments that each lie within one day of UTC and hold no more text than asked for, as
 // far as whole merges' stretches allow. It is not safe for concurrent use.

@@ -17,8 +17,8 @@ import (
 //	│ Unix time in ms  │ session number  │ counter          │
 //	└──────────────────┴─────────────────┴──────────────────┘
 //
-// The session number is drawn at random when a forwarder starts reading a source; the
-// counter grows by one with every record of the session. To everybody else it
+// The session number is drawn at random whenever a forwarder starts to read a source, and is never
+// taken up again; the counter grows by one with every record of the session. To everybody else it
 // is an ordinary ULID: it sorts by time, and it is unique.
 
 // MaxSession is the greatest session number (48 bits).
@@ -79,13 +79,17 @@ func (r Run) countBelow(bound ulid.ULID) uint32 {
 	}
 }
 
+// MaxHold is how far a Minter's clock may step back, in ms, and be held: as far as clocks are
+// corrected in passing. What is more than that is a clock that was wrong, or is.
+const MaxHold = 10_000
+
 // Minter gives the records of one source their IDs. It is not safe for concurrent use.
 type Minter struct {
 	entropy io.Reader
 	session uint64
 	next    uint32 // the next counter
 	started bool   // a record has been minted in this session
-	last    uint64 // greatest time minted, ms
+	last    uint64 // the time that Now holds, ms: the greatest minted since it was given up
 	onDraw  func(session uint64)
 }
 
@@ -100,19 +104,9 @@ func NewMinter(entropy io.Reader, onDraw func(session uint64)) (*Minter, error) 
 	return m, nil
 }
 
-// ResumeMinter continues a session after the record with the given ID, with the
-// knowledge that no record of the session was minted after it.
-func ResumeMinter(entropy io.Reader, onDraw func(session uint64), last ulid.ULID) (*Minter, error) {
-	ms, session, counter := SplitID(last)
-	if counter == 1<<32-1 {
-		return NewMinter(entropy, onDraw)
-	}
-	m := &Minter{entropy: entropy, onDraw: onDraw, session: session, next: counter + 1, started: true, last: ms}
-	if onDraw != nil {
-		onDraw(session)
-	}
-	return m, nil
-}
+// After has the records minted by Now come behind the Unix millisecond ms, as those of a session before
+// this one ended there. Should the clock be more than MaxHold before it, that is as if it stepped back so far.
+func (m *Minter) After(ms uint64) { m.last = max(m.last, min(ms, MaxTime-1)+1) }
 
 func (m *Minter) draw() error {
 	var b [8]byte
@@ -129,11 +123,23 @@ func (m *Minter) draw() error {
 // Session is the current session number.
 func (m *Minter) Session() uint64 { return m.session }
 
-// Now mints up to n records read at the Unix millisecond ms. A clock that steps back is
-// held at the last time minted, so the IDs of a source read live always ascend. The run may be
-// shorter than n, where a counter runs out: then call again for the rest.
+// Ahead tells that the last time minted, by Now or At, is more than MaxHold ahead of the Unix millisecond ms: that Now will not
+// hold it.
+func (m *Minter) Ahead(ms uint64) bool { return m.last > min(ms, MaxTime)+MaxHold }
+
+// Now mints up to n records read at the Unix millisecond ms. A clock that steps back by up to MaxHold is
+// held at the last time minted, so the IDs of a source read live ascend. When it steps back further, a new session goes
+// on at the clock's time. The run may be shorter than n, where a counter runs out: then call again for the rest.
 func (m *Minter) Now(ms uint64, n uint32) (Run, error) {
-	if m.spent() {
+	switch {
+	case m.Ahead(ms):
+		if m.started {
+			if err := m.draw(); err != nil {
+				return Run{}, err
+			}
+		}
+		m.last = 0
+	case m.spent():
 		// A new session's number may be lower than the old one's: a new millisecond
 		// keeps the records in order across the change.
 		m.last++

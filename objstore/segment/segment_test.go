@@ -147,19 +147,17 @@ func TestMinter(t *testing.T) {
 	want(r, err, Run{MaxTime, 9, 8, 1})
 
 	// A counter that runs out: the run is cut, and the next session keeps the order.
-	m, err = ResumeMinter(entropy, func(s uint64) { drawn = append(drawn, s) }, MakeID(100, 9, 1<<32-3))
+	m, err = NewMinter(entropy, func(s uint64) { drawn = append(drawn, s) })
 	if err != nil {
 		t.Fatal(err)
 	}
+	r, err = m.Now(100, 1<<32-2)
+	want(r, err, Run{100, 3, 0, 1<<32 - 2})
 	r, err = m.Now(100, 5)
-	want(r, err, Run{100, 9, 1<<32 - 2, 2})
+	want(r, err, Run{100, 3, 1<<32 - 2, 2})
 	r, err = m.Now(100, 3)
-	want(r, err, Run{101, 3, 0, 3})
-	m, err = ResumeMinter(entropy, nil, MakeID(100, 9, 1<<32-1))
-	if err != nil || m.Session() != 4 {
-		t.Errorf("resumed a spent session as %d, %v, want a new one, 4", m.Session(), err)
-	}
-	if diff := cmp.Diff([]uint64{9, 9, 3}, drawn); diff != "" {
+	want(r, err, Run{101, 4, 0, 3})
+	if diff := cmp.Diff([]uint64{9, 3, 4}, drawn); diff != "" {
 		t.Errorf("sessions drawn (-want +got):\n%s", diff)
 	}
 	if _, err := m.Now(100, 1<<31); err != nil {
@@ -167,6 +165,48 @@ func TestMinter(t *testing.T) {
 	}
 	if _, err := NewMinter(entropy, nil); !errors.Is(err, io.EOF) {
 		t.Errorf("NewMinter without entropy: %v", err)
+	}
+}
+
+// TestMinterHoldsSmallStepsOnly lets clocks be wrong.
+func TestMinterHoldsSmallStepsOnly(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		first func(m *Minter)
+		now   uint64
+		ahead bool
+		want  Run
+	}{
+		{"held", func(m *Minter) { m.Now(50_000, 1) }, 40_000, false, Run{50_000, 1, 1, 1}},
+		{"too far", func(m *Minter) { m.Now(50_000, 1) }, 39_999, true, Run{39_999, 2, 0, 1}},
+		{"parsed before", func(m *Minter) { m.At(1<<40, 1) }, 40_000, true, Run{40_000, 2, 0, 1}},
+		{"once the greatest", func(m *Minter) { m.Now(1<<63, 1) }, 40_000, true, Run{40_000, 2, 0, 1}},
+		{"after", func(m *Minter) { m.After(40_000) }, 40_000, false, Run{40_001, 1, 0, 1}},
+		{"after, held", func(m *Minter) { m.After(40_000) }, 30_001, false, Run{40_001, 1, 0, 1}},
+		{"after, too far", func(m *Minter) { m.After(40_000) }, 30_000, true, Run{30_000, 1, 0, 1}}, // nothing was minted in session 1
+		{"after the greatest", func(m *Minter) { m.After(MaxTime) }, MaxTime, false, Run{MaxTime, 1, 0, 1}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m, err := NewMinter(bytes.NewReader([]byte{0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 2}), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.first(m)
+			if m.Ahead(c.now) != c.ahead {
+				t.Errorf("Ahead is %v", !c.ahead)
+			}
+			if r, err := m.Now(c.now, 1); err != nil || r != c.want {
+				t.Errorf("have %v, %v, want %v", r, err, c.want)
+			}
+			if m.Ahead(c.now) {
+				t.Error("still ahead")
+			}
+			next := c.want
+			next.Counter++
+			if r, err := m.Now(c.now, 1); err != nil || r != next {
+				t.Errorf("then %v, %v, want %v", r, err, next)
+			}
+		})
 	}
 }
 
