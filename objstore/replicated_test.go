@@ -560,7 +560,7 @@ func TestOutageIsSaidBriefly(t *testing.T) {
 	down.Store(true)
 	s.faulty[1].Hook = func(c buckettest.Call) buckettest.Fault {
 		if down.Load() {
-			return buckettest.Fault{Err: fmt.Errorf("put %s: %w", c.Key, errDown)}
+			return buckettest.Fault{Err: errDown}
 		}
 		return buckettest.Fault{}
 	}
@@ -595,10 +595,10 @@ func TestOutageIsSaidBriefly(t *testing.T) {
 	}
 	const lacks = `"a bucket lacks copies of objects that the others have; the last:" bucket=2 copies=`
 	want := []string{
-		lacks + `1 err="put key-1: bucket is down"`,
-		lacks + `100 err="put key-101: bucket is down"`,
+		lacks + `1 err="put key-1 in faulty: bucket is down"`,
+		lacks + `100 err="put key-101 in faulty: bucket is down"`,
 		`"a bucket is back, and lacks the copies that it could not take meanwhile" bucket=2 copies=101`,
-		lacks + `1 err="put key-104: bucket is down"`, // at the end
+		lacks + `1 err="put key-104 in faulty: bucket is down"`, // at the end
 	}
 	if !slices.Equal(have, want) {
 		t.Errorf("want\n%s\nhave\n%s", strings.Join(want, "\n"), strings.Join(have, "\n"))
