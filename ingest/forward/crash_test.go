@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -232,6 +234,99 @@ func TestDamagedJournal(t *testing.T) {
 	}
 }
 
+// TestHostileJournal has a sound checksum over what no forwarder wrote: it is moved aside like a damaged one.
+func TestHostileJournal(t *testing.T) {
+	const print = "00112233445566778899aabbccddeeff"
+	good := func() (uint64, header) {
+		return 7, header{
+			Topic: "test", Parts: []part{{ID: "A-b0", Records: 1, Size: 2, CRC: crc32.Checksum([]byte("ab"), castagnoli), body: []byte("ab")}},
+			Files: []fileState{{Path: "p", PrintLen: 3, Print: print, Pos: 4}},
+		}
+	}
+	for name, change := range map[string]func(seq *uint64, h *header){
+		"":                      func(*uint64, *header) {},
+		"sequence":              func(seq *uint64, _ *header) { *seq = math.MaxUint64 },
+		"sequence far":          func(seq *uint64, _ *header) { *seq = maxSeq },
+		"topic":                 func(_ *uint64, h *header) { h.Topic = "a\nb" },
+		"ID":                    func(_ *uint64, h *header) { h.Parts[0].ID = "a\r\nb" },
+		"no ID":                 func(_ *uint64, h *header) { h.Parts[0].ID = "" },
+		"long ID":               func(_ *uint64, h *header) { h.Parts[0].ID = strings.Repeat("x", maxPartID+1) },
+		"message's CRC":         func(_ *uint64, h *header) { h.Parts[0].CRC++ },
+		"no records":            func(_ *uint64, h *header) { h.Parts[0].Records = 0 },
+		"records":               func(_ *uint64, h *header) { h.Parts[0].Records = math.MaxInt64 },
+		"path":                  func(_ *uint64, h *header) { h.Files[0].Path = "" },
+		"negative print":        func(_ *uint64, h *header) { h.Files[0].PrintLen = -1 },
+		"long print":            func(_ *uint64, h *header) { h.Files[0].PrintLen = 1 << 40 },
+		"print":                 func(_ *uint64, h *header) { h.Files[0].Print = "no hex" },
+		"no print":              func(_ *uint64, h *header) { h.Files[0].Print = "" },
+		"negative position":     func(_ *uint64, h *header) { h.Files[0].Pos = -1 },
+		"position":              func(_ *uint64, h *header) { h.Files[0].Pos = math.MaxInt64 },
+		"cut, but no beginning": func(_ *uint64, h *header) { h.Files[0].Cutting = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			seq, h := good()
+			change(&seq, &h)
+			b, _, err := encodeJournal(h)
+			if err != nil {
+				t.Fatal(err)
+			}
+			dir := t.TempDir()
+			file := filepath.Join(dir, fmt.Sprintf("%016x%s", seq, journalSuffix))
+			if err := os.WriteFile(file, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			for attempt := range 2 {
+				j, err := openJournal(dir, "test")
+				if name != "" && attempt == 0 {
+					if !errors.Is(err, ErrState) || !strings.Contains(fmt.Sprint(err), "start again") {
+						t.Fatalf("error is %v", err)
+					}
+					if _, err := os.Stat(file + corruptSuffix); err != nil {
+						t.Error(err)
+					}
+					continue
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := j.add([]fileState{{Path: "q"}}, nil); err != nil {
+					t.Error(err)
+				}
+				if err := j.close(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
+// TestForeignFilesInTheStateFolder stay.
+func TestForeignFilesInTheStateFolder(t *testing.T) {
+	dir := t.TempDir()
+	own := strings.Repeat("0", 15) + "a" + journalSuffix + tmpSuffix
+	foreign := []string{"thesis.tmp", "a.batch.tmp", strings.Repeat("0", 15) + "B" + journalSuffix + tmpSuffix, "x.batch", strings.Repeat("0", 17) + ".batch.tmp"}
+	for _, name := range append(foreign, own) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("precious"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	j, err := openJournal(dir, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := j.close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range foreign {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, own)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("its own is still there: %v", err)
+	}
+}
+
 func TestJournalOfAnotherTopic(t *testing.T) {
 	p := newRecorder()
 	p.nack = func(int) error { return errCrash }
@@ -391,7 +486,7 @@ func TestKill(t *testing.T) {
 
 // FuzzJournal decodes anything.
 func FuzzJournal(f *testing.F) {
-	b, _, err := encodeJournal(header{Topic: "t", Parts: []part{{ID: "x", Records: 1, Size: 2, body: []byte("ab")}}, Files: []fileState{{Path: "p"}}})
+	b, _, err := encodeJournal(header{Topic: "t", Parts: []part{{ID: "x", Records: 1, Size: 2, CRC: crc32.Checksum([]byte("ab"), castagnoli), body: []byte("ab")}}, Files: []fileState{{Path: "p"}}})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package forward
 
 import (
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +16,9 @@ import (
 	"sync"
 
 	"github.com/gofrs/flock"
+	"github.com/oklog/ulid/v2"
+
+	"oklog/objstore/segment"
 )
 
 // ErrState is what every error about the state folder is.
@@ -43,6 +47,11 @@ const (
 	maxHeader      = 64 << 20
 	maxJournalFile = 1 << 30
 	maxEntries     = 1 << 20
+	maxSeq         = 1 << 62
+	maxStates      = 1 << 16
+	maxFileSize    = 1 << 60
+	maxPartID      = 200 // bytes
+	tmpSuffix      = ".tmp"
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -115,24 +124,31 @@ func (j *journal) load() error {
 	}
 	var damaged error
 	for _, d := range list { // sorted by name, which is by age
-		if strings.HasSuffix(d.Name(), ".tmp") {
+		file, unfinished := strings.CutSuffix(d.Name(), tmpSuffix)
+		digits, ok := strings.CutSuffix(file, journalSuffix)
+		if !ok {
+			continue
+		}
+		seq, err := strconv.ParseUint(digits, 16, 64)
+		if err != nil || j.name(seq) != filepath.Join(j.dir, file) {
+			continue // somebody else's
+		}
+		if unfinished {
 			// Never renamed: its batch was never published.
 			if err := os.Remove(filepath.Join(j.dir, d.Name())); err != nil {
 				return stateError("%w", err)
 			}
 			continue
 		}
-		digits, ok := strings.CutSuffix(d.Name(), journalSuffix)
-		if !ok {
-			continue
-		}
-		seq, err := strconv.ParseUint(digits, 16, 64)
-		if err != nil || len(digits) != 16 {
-			continue
-		}
-		j.next = seq + 1
 		name := j.name(seq)
-		e, topic, err := readEntry(name, seq)
+		var e *entry
+		var topic string
+		if seq < maxSeq {
+			j.next = seq + 1
+			e, topic, err = readEntry(name, seq)
+		} else {
+			err = errors.New("no forwarder counts up to its number")
+		}
 		if errors.Is(err, errJournalVersion) {
 			return err
 		}
@@ -209,16 +225,65 @@ func decodeJournal(b []byte) (h header, bodies int, err error) {
 		return h, 0, fmt.Errorf("read header: %w", err)
 	}
 	left := int64(sum - bodies)
-	for _, p := range h.Parts {
-		if p.Size < 0 || p.Size > left || p.Records < 1 {
+	for i, p := range h.Parts {
+		if p.Size < 0 || p.Size > left || p.Records < 1 || p.Records > segment.MaxBlockRecords {
 			return h, 0, errors.New("messages do not fit")
+		}
+		if !plainID(p.ID) {
+			return h, 0, fmt.Errorf("message %d has a bad ID", i)
+		}
+		if body := b[int64(sum)-left:][:p.Size]; crc32.Checksum(body, castagnoli) != p.CRC {
+			return h, 0, fmt.Errorf("checksum of message %d does not match", i)
 		}
 		left -= p.Size
 	}
 	if left != 0 {
 		return h, 0, errors.New("messages do not fill the file")
 	}
+	if len(h.Parts) > 0 {
+		if err := segment.CheckTopic(h.Topic); err != nil {
+			return h, 0, err
+		}
+	}
+	if len(h.Files) > maxStates {
+		return h, 0, fmt.Errorf("positions of %d files", len(h.Files))
+	}
+	for i, s := range h.Files {
+		if err := s.check(); err != nil {
+			return h, 0, fmt.Errorf("position %d: %w", i, err)
+		}
+	}
 	return h, bodies, nil
+}
+
+// plainID tells whether a message's ID is made of what segments' names are made of.
+func plainID(id string) bool {
+	if id == "" || len(id) > maxPartID {
+		return false
+	}
+	for _, c := range []byte(id) {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && c != '-' {
+			return false
+		}
+	}
+	return true
+}
+
+// check tells what no forwarder has written about a file.
+func (s fileState) check() error {
+	switch _, err := hex.DecodeString(s.Print); {
+	case s.Path == "" || len(s.Path) > segment.MaxAttrValue:
+		return errors.New("bad path")
+	case s.PrintLen < 0 || s.PrintLen > printSize:
+		return fmt.Errorf("fingerprint of %d bytes", s.PrintLen)
+	case err != nil || s.Print == "" && s.PrintLen > 0 || s.Print != "" && len(s.Print) != 32:
+		return errors.New("bad fingerprint")
+	case s.Pos < 0 || s.Pos > maxFileSize:
+		return fmt.Errorf("position %d", s.Pos)
+	case s.Cutting && s.Last == (ulid.ULID{}):
+		return errors.New("a record goes on that never began")
+	}
+	return nil
 }
 
 func encodeJournal(h header) (b []byte, bodies int, err error) {
@@ -356,7 +421,7 @@ func (j *journal) note(files []fileState) error {
 // write makes or replaces a file, atomically and durably.
 func (j *journal) write(seq uint64, b []byte) error {
 	name := j.name(seq)
-	tmp := name + ".tmp"
+	tmp := name + tmpSuffix
 	err := func() error {
 		if err := j.step("create"); err != nil {
 			return err
