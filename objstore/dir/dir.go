@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -30,30 +31,45 @@ const (
 	copySize = 256 << 10
 	// maxRaces bounds how often a Put that meets others in the same folders tries again.
 	maxRaces = 10
+	// maxPast bounds how many folders that stood at the path before stay open.
+	maxPast = 8
 )
 
 var _ objstore.Bucket = (*Bucket)(nil)
 
 // Bucket is a bucket in a folder.
 type Bucket struct {
-	path string
-	name string
-	root *os.Root
+	path   string
+	name   string
+	logger *slog.Logger
+	opened atomic.Pointer[folder]
 
 	mu    sync.Mutex
+	past  []*os.Root             // that stood at the path before, and may be in use still
 	known map[string]fs.FileInfo // folders whose entries in their parents are on disk
 }
+
+// folder is the one that is the bucket.
+type folder struct {
+	root *os.Root
+	info fs.FileInfo // tells it from another one at the same path
+}
+
+func (b *Bucket) root() *os.Root { return b.opened.Load().root }
 
 // Config is what Open may be told besides the path. The zero Config serves.
 type Config struct {
 	Now    func() time.Time // time.Now, if nil
 	Logger *slog.Logger     // discards, if nil
 
-	// ReadOnly makes nothing: the folder must be there, and what writes fails.
+	// ReadOnly makes nothing, and what writes fails.
 	ReadOnly bool
+	// Make makes the folder, and those above it, if it is not there. Without it that is ErrNoBucket: a
+	// path that was mistyped, or a disk that is not mounted, must not take the records.
+	Make bool
 }
 
-// Open returns the bucket in the folder path, which it makes if it is not there.
+// Open returns the bucket in the folder path.
 func Open(path string, cfg Config) (*Bucket, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -68,26 +84,79 @@ func Open(path string, cfg Config) (*Bucket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open folder bucket %s: %w", path, err)
 	}
-	if cfg.ReadOnly {
-		if _, err := os.Stat(abs); errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("open folder bucket %s: %w: there is no such folder: correct --bucket", abs, objstore.ErrNoBucket)
+	if cfg.Make && !cfg.ReadOnly {
+		if err := makeRoot(abs); err != nil {
+			return nil, fmt.Errorf("open folder bucket %s: make the folder: %w: change --bucket, or the rights of the folder above", abs, cause(err))
 		}
-	} else if err := makeRoot(abs); err != nil {
-		return nil, fmt.Errorf("open folder bucket %s: make the folder: %w: change --bucket, or the rights of the folder above", abs, cause(err))
+	} else if _, err := os.Stat(abs); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("open folder bucket %s: %w: there is no such folder: create it or mount what it is on, or correct --bucket", abs, objstore.ErrNoBucket)
 	}
-	root, err := os.OpenRoot(abs)
+	f, err := openFolder(abs)
 	if err != nil {
 		return nil, fmt.Errorf("open folder bucket %s: %w: change --bucket, or the folder's rights", abs, cause(err))
 	}
-	b := &Bucket{path: abs, name: "file://" + filepath.ToSlash(abs), root: root, known: make(map[string]fs.FileInfo)}
+	b := &Bucket{path: abs, name: "file://" + filepath.ToSlash(abs), logger: cfg.Logger, known: make(map[string]fs.FileInfo)}
+	b.opened.Store(f)
 	if cfg.ReadOnly {
 		return b, nil
 	}
-	if err := b.prepare(cfg.Now().Add(-staleAfter), cfg.Logger); err != nil {
-		root.Close()
+	if err := b.prepare(cfg.Now().Add(-staleAfter)); err != nil {
+		f.root.Close()
 		return nil, fmt.Errorf("open folder bucket %s: %w: change --bucket, or the folder's rights", abs, cause(err))
 	}
 	return b, nil
+}
+
+func openFolder(abs string) (*folder, error) {
+	root, err := os.OpenRoot(abs)
+	if err != nil {
+		return nil, err
+	}
+	info, err := root.Stat(".")
+	if err != nil {
+		root.Close()
+		return nil, err
+	}
+	return &folder{root, info}, nil
+}
+
+// here sees that the bucket's folder is the one at its path. Another one that is a bucket (restored, mounted
+// anew) is opened in its place; one that never was, which may be what a disk was mounted on, is refused.
+func (b *Bucket) here() error {
+	if b.same() {
+		return nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.same() {
+		return nil // another call has opened it
+	}
+	f, err := openFolder(b.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: the folder %s was removed: restore it, or change --bucket", objstore.ErrNoBucket, b.path)
+	}
+	if err != nil {
+		return fmt.Errorf("the folder %s: %w", b.path, cause(err))
+	}
+	if _, err := f.root.Stat(tmpDir); err != nil {
+		f.root.Close()
+		return fmt.Errorf("%w: the folder %s is not the one that was opened (is its disk not mounted any more?), and was no bucket before: mount or restore what was there, or restart to begin anew in this one",
+			objstore.ErrNoBucket, b.path)
+	}
+	b.logger.Warn("another folder stands where the bucket's was, and is a bucket, too: going on with that", slog.String("bucket", b.name))
+	b.past = append(b.past, b.opened.Swap(f).root)
+	if len(b.past) > maxPast {
+		b.past[0].Close() // nobody uses it any more
+		b.past = b.past[1:]
+	}
+	clear(b.known)
+	return nil
+}
+
+// same tells whether the folder at the path is the one that is open.
+func (b *Bucket) same() bool {
+	info, err := os.Stat(b.path)
+	return err == nil && os.SameFile(info, b.opened.Load().info)
 }
 
 // makeRoot makes the folder and those above it, durably.
@@ -116,11 +185,11 @@ func makeRoot(abs string) error {
 }
 
 // prepare makes .tmp and clears it of what crashes have left there before old.
-func (b *Bucket) prepare(old time.Time, logger *slog.Logger) error {
-	if err := b.root.Mkdir(tmpDir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+func (b *Bucket) prepare(old time.Time) error {
+	if err := b.root().Mkdir(tmpDir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	d, err := b.root.Open(tmpDir)
+	d, err := b.root().Open(tmpDir)
 	if err != nil {
 		return err
 	}
@@ -134,8 +203,8 @@ func (b *Bucket) prepare(old time.Time, logger *slog.Logger) error {
 		if err != nil || !info.Mode().IsRegular() || !info.ModTime().Before(old) {
 			continue
 		}
-		if err := b.root.Remove(tmpDir + "/" + e.Name()); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			logger.Warn("a leftover in the bucket cannot be removed", slog.String("bucket", b.name),
+		if err := b.root().Remove(tmpDir + "/" + e.Name()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			b.logger.Warn("a leftover in the bucket cannot be removed", slog.String("bucket", b.name),
 				slog.String("file", tmpDir+"/"+e.Name()), slog.Any("err", err))
 		}
 	}
@@ -146,19 +215,31 @@ func (b *Bucket) prepare(old time.Time, logger *slog.Logger) error {
 func (b *Bucket) Name() string { return b.name }
 
 // Close gives up the folder; the bucket must not be used any more.
-func (b *Bucket) Close() error { return b.root.Close() }
+func (b *Bucket) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	errs := []error{b.root().Close()}
+	for _, root := range b.past {
+		errs = append(errs, root.Close())
+	}
+	b.past = nil
+	return errors.Join(errs...)
+}
 
 // Check returns nil if the folder is there and can be written to.
 func (b *Bucket) Check(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return objstore.Wrap("check", "", b.name, err)
 	}
+	if err := b.here(); err != nil {
+		return fmt.Errorf("check %s: %w", b.name, err)
+	}
 	f, name, err := b.temp()
 	if err != nil {
 		return fmt.Errorf("check %s: %w", b.name, cause(b.missing(err)))
 	}
 	f.Close()
-	if err := b.root.Remove(name); err != nil {
+	if err := b.root().Remove(name); err != nil {
 		return fmt.Errorf("check %s: %w", b.name, cause(err))
 	}
 	return nil
@@ -181,8 +262,11 @@ func (b *Bucket) write(ctx context.Context, op, key string, body io.ReaderAt, si
 	if size < 0 {
 		return objstore.Wrap(op, key, b.name, fmt.Errorf("negative size %d", size))
 	}
+	if err := b.here(); err != nil {
+		return objstore.Wrap(op, key, b.name, err)
+	}
 	if op == "create" { // to refuse before writing; the link decides
-		if _, err := b.root.Lstat(key); err == nil {
+		if _, err := b.root().Lstat(key); err == nil {
 			if _, err := b.stat(key); err == nil {
 				return objstore.Wrap(op, key, b.name, objstore.ErrExists)
 			}
@@ -192,7 +276,7 @@ func (b *Bucket) write(ctx context.Context, op, key string, body io.ReaderAt, si
 	if err != nil {
 		return objstore.Wrap(op, key, b.name, err)
 	}
-	defer b.root.Remove(tmp) // if it is still there; otherwise a later Open removes it
+	defer b.root().Remove(tmp) // if it is still there; otherwise a later Open removes it
 	if err := b.publish(ctx, op, tmp, key); err != nil {
 		return objstore.Wrap(op, key, b.name, err)
 	}
@@ -202,13 +286,13 @@ func (b *Bucket) write(ctx context.Context, op, key string, body io.ReaderAt, si
 // temp opens a new file in .tmp.
 func (b *Bucket) temp() (*os.File, string, error) {
 	name := tmpDir + "/" + rand.Text()
-	f, err := b.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	f, err := b.root().OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if errors.Is(err, fs.ErrNotExist) {
 		// Somebody has tidied up.
-		if err := b.root.Mkdir(tmpDir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		if err := b.root().Mkdir(tmpDir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, "", err
 		}
-		f, err = b.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+		f, err = b.root().OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	}
 	return f, name, err
 }
@@ -222,7 +306,7 @@ func (b *Bucket) fill(ctx context.Context, body io.ReaderAt, size int64) (name s
 	defer func() {
 		if err != nil {
 			f.Close()
-			b.root.Remove(tmp)
+			b.root().Remove(tmp)
 		}
 	}()
 	buf := make([]byte, min(size, copySize))
@@ -262,7 +346,7 @@ func (b *Bucket) publish(ctx context.Context, op, tmp, key string) error {
 		if err == nil || !errors.Is(err, fs.ErrNotExist) || race == maxRaces {
 			return cause(b.missing(err))
 		}
-		if _, lost := b.root.Lstat(tmp); lost != nil {
+		if _, lost := b.root().Lstat(tmp); lost != nil {
 			return fmt.Errorf("the temporary file was removed: %w", cause(b.missing(lost)))
 		}
 		if err := ctx.Err(); err != nil {
@@ -277,7 +361,7 @@ func (b *Bucket) tryPublish(op, tmp, key string) error {
 		return err
 	}
 	if op == "create" {
-		if err := b.root.Link(tmp, key); err != nil {
+		if err := b.root().Link(tmp, key); err != nil {
 			if errors.Is(err, fs.ErrExist) {
 				if _, statErr := b.stat(key); errors.Is(statErr, errIsFolder) {
 					return statErr
@@ -286,7 +370,7 @@ func (b *Bucket) tryPublish(op, tmp, key string) error {
 			}
 			return err
 		}
-	} else if err := b.root.Rename(tmp, key); err != nil {
+	} else if err := b.root().Rename(tmp, key); err != nil {
 		if _, statErr := b.stat(key); errors.Is(statErr, errIsFolder) {
 			return statErr
 		}
@@ -303,7 +387,7 @@ func (b *Bucket) makeDirs(folder string) error {
 	if folder == "." {
 		return nil
 	}
-	if info, err := b.root.Lstat(folder); err == nil && info.IsDir() {
+	if info, err := b.root().Lstat(folder); err == nil && info.IsDir() {
 		b.mu.Lock()
 		known := b.known[folder]
 		b.mu.Unlock()
@@ -315,13 +399,13 @@ func (b *Bucket) makeDirs(folder string) error {
 	if err := b.makeDirs(parent); err != nil {
 		return err
 	}
-	if err := b.root.Mkdir(folder, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := b.root().Mkdir(folder, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		if errors.Is(err, syscall.ENOTDIR) {
 			return fmt.Errorf("%w: %q is an object, so it cannot be a folder", objstore.ErrBadKey, parent)
 		}
 		return err
 	}
-	info, err := b.root.Stat(folder)
+	info, err := b.root().Stat(folder)
 	if err != nil {
 		return err
 	}
@@ -341,7 +425,7 @@ func (b *Bucket) makeDirs(folder string) error {
 }
 
 func (b *Bucket) syncFolder(folder string) error {
-	d, err := b.root.Open(folder)
+	d, err := b.root().Open(folder)
 	if err != nil {
 		return err
 	}
@@ -368,6 +452,9 @@ func (b *Bucket) get(ctx context.Context, key string, off int64, p []byte) (int,
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
+	if err := b.here(); err != nil {
+		return 0, err
+	}
 	// Before opening: to open a named pipe would wait for its writer.
 	info, err := b.stat(key)
 	if err != nil {
@@ -376,7 +463,7 @@ func (b *Bucket) get(ctx context.Context, key string, off int64, p []byte) (int,
 	if len(p) > 0 && off >= info.Size() {
 		return 0, io.ErrUnexpectedEOF
 	}
-	f, err := b.root.Open(key)
+	f, err := b.root().Open(key)
 	if err != nil {
 		return 0, b.absent(err)
 	}
@@ -400,6 +487,9 @@ func (b *Bucket) Stat(ctx context.Context, key string) (objstore.Info, error) {
 	if err == nil {
 		err = ctx.Err()
 	}
+	if err == nil {
+		err = b.here()
+	}
 	var info fs.FileInfo
 	if err == nil {
 		info, err = b.stat(key)
@@ -413,7 +503,7 @@ func (b *Bucket) Stat(ctx context.Context, key string) (objstore.Info, error) {
 
 // stat returns the file of an object; anything but a regular file is not there.
 func (b *Bucket) stat(key string) (fs.FileInfo, error) {
-	info, err := b.root.Lstat(key)
+	info, err := b.root().Lstat(key)
 	switch {
 	case err != nil:
 		return nil, err
@@ -440,8 +530,8 @@ func (b *Bucket) absent(err error) error {
 // missing turns "not there" into ErrNoBucket if it is the bucket's folder that is not there.
 func (b *Bucket) missing(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
-		if _, statErr := os.Stat(b.path); errors.Is(statErr, fs.ErrNotExist) {
-			return fmt.Errorf("%w: the folder %s was removed: restore it, or change --bucket", objstore.ErrNoBucket, b.path)
+		if gone := b.here(); gone != nil {
+			return gone
 		}
 	}
 	return err
@@ -454,8 +544,11 @@ func (b *Bucket) Delete(ctx context.Context, key string) error {
 		err = ctx.Err()
 	}
 	if err == nil {
+		err = b.here()
+	}
+	if err == nil {
 		if _, err = b.stat(key); err == nil {
-			err = b.root.Remove(key)
+			err = b.root().Remove(key)
 		}
 		if err = b.absent(err); errors.Is(err, objstore.ErrNotFound) {
 			return nil
@@ -473,7 +566,7 @@ func (b *Bucket) Delete(ctx context.Context, key string) error {
 // prune removes folder, and those above it, as far as they are empty, and syncs the one
 // that stays.
 func (b *Bucket) prune(folder string) error {
-	for folder != "." && b.root.Remove(folder) == nil { // it fails for one that is not empty
+	for folder != "." && b.root().Remove(folder) == nil { // it fails for one that is not empty
 		b.mu.Lock()
 		delete(b.known, folder)
 		b.mu.Unlock()

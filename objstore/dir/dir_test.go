@@ -3,6 +3,7 @@ package dir_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -21,7 +22,7 @@ import (
 
 func open(t *testing.T, path string) *dir.Bucket {
 	t.Helper()
-	b, err := dir.Open(path, dir.Config{})
+	b, err := dir.Open(path, dir.Config{Make: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -216,7 +217,7 @@ func TestOpenErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{file, filepath.Join(file, "below", "it")} {
-		_, err := dir.Open(path, dir.Config{})
+		_, err := dir.Open(path, dir.Config{Make: true})
 		if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "--bucket") {
 			t.Errorf("open %s: have error %v", path, err)
 		}
@@ -324,7 +325,7 @@ const crashSize = 300_000
 
 // writeForever is the process that is killed. It prints the keys that Put has acknowledged.
 func writeForever(t *testing.T, path string) {
-	b, err := dir.Open(path, dir.Config{})
+	b, err := dir.Open(path, dir.Config{Make: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -342,4 +343,87 @@ func writeForever(t *testing.T, path string) {
 			return
 		}
 	}
+}
+
+// A folder that is not there is not made unasked: the path may be mistyped, or a disk not mounted.
+func TestMissingFolder(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "absent")
+	_, err := dir.Open(path, dir.Config{})
+	if !errors.Is(err, objstore.ErrNoBucket) || !strings.Contains(err.Error(), "create it") || !strings.Contains(err.Error(), "--bucket") {
+		t.Errorf("have error %v", err)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("it was made: %v", err)
+	}
+}
+
+// The folder is moved away, another one that is no bucket stands there, and then one that is.
+func TestFolderIsReplaced(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		return // a folder in use cannot be moved there
+	}
+	base := t.TempDir()
+	path, aside := filepath.Join(base, "bucket"), filepath.Join(base, "aside")
+	b := open(t, path)
+	buckettest.MustPut(t, b, "a/1", []byte("x"))
+	all := func() map[string]error {
+		_, getErr := b.Get(t.Context(), "a/1", 0, make([]byte, 1))
+		_, statErr := b.Stat(t.Context(), "a/1")
+		var listErr error
+		for _, err := range b.List(t.Context(), "a/", "") {
+			listErr = err
+		}
+		return map[string]error{
+			"check": b.Check(t.Context()), "get": getErr, "stat": statErr, "list": listErr,
+			"put":    b.Put(t.Context(), "a/2", strings.NewReader("x"), 1),
+			"create": b.Create(t.Context(), "a/"+rand.Text(), strings.NewReader("x"), 1),
+			"delete": b.Delete(t.Context(), "a/2"),
+		}
+	}
+	fail := func(text string) {
+		t.Helper()
+		for op, err := range all() {
+			if !errors.Is(err, objstore.ErrNoBucket) || !strings.Contains(err.Error(), text) {
+				t.Errorf("%s: want %q, have error %v", op, text, err)
+			}
+		}
+	}
+	succeed := func() {
+		t.Helper()
+		for op, err := range all() {
+			if err != nil {
+				t.Errorf("%s: %v", op, err)
+			}
+		}
+	}
+	succeed()
+	if err := os.Rename(path, aside); err != nil {
+		t.Fatal(err)
+	}
+	fail("was removed")
+	if err := os.Mkdir(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	fail("not the one that was opened")
+	if entries, err := os.ReadDir(path); err != nil || len(entries) > 0 {
+		t.Errorf("it was written to: %v, %v", entries, err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(path, os.DirFS(aside)); err != nil { // from a backup, say
+		t.Fatal(err)
+	}
+	succeed()
+	buckettest.MustPut(t, b, "b/3", []byte("x"))
+	if _, err := os.Stat(filepath.Join(path, "b", "3")); err != nil {
+		t.Error(err)
+	}
+	if err := os.RemoveAll(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(aside, path); err != nil {
+		t.Fatal(err)
+	}
+	succeed()
 }

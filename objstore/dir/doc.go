@@ -14,7 +14,10 @@
 //
 // Any number of processes of one machine may use the folder at once.
 //
-// Refused here: leaving the folder, through whatever symbolic link; links and special
+// The folder is the one that was opened: when another one stands at its path, that is opened in its place if it was a
+// bucket before, and otherwise everything fails with ErrNoBucket, so that nothing gets on the disk below a mount.
+//
+// Refused here: to make the folder unasked; leaving the folder, through whatever symbolic link; links and special
 // files as objects; and, on Windows, the names of devices.
 //
 // On Windows folders cannot be synced: after a power failure the last objects may be missing.

@@ -19,6 +19,10 @@ func (b *Bucket) List(ctx context.Context, prefix, after string) iter.Seq2[objst
 		if !objstore.CanBegin(prefix) {
 			return
 		}
+		if err := b.here(); err != nil {
+			yield(objstore.Info{}, objstore.Wrap("list", prefix, b.name, err))
+			return
+		}
 		w := &walk{bucket: b, ctx: ctx, prefix: prefix, after: after, yield: yield}
 		// All keys with the prefix are in the folder that it names up to its last slash.
 		folder := "."
@@ -84,7 +88,7 @@ func (w *walk) folder(folder string) error {
 
 // read returns those entries of the folder that are, or may hold, keys of the listing.
 func (w *walk) read(folder string) ([]entry, error) {
-	d, err := w.bucket.root.Open(folder)
+	d, err := w.bucket.root().Open(folder)
 	if err == nil {
 		defer d.Close()
 		var info fs.FileInfo

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"sync"
 	"time"
 
 	"oklog/objstore"
@@ -31,6 +30,8 @@ type Config struct {
 	// of several buckets one that is away is given up soon, since the others are there. The
 	// write quorum is then what the writers use: it tells whether a listing without a bucket is complete.
 	ReadOnly bool
+	// Grace is how long buckets that have not answered are waited for when enough have; 0: 2 s.
+	Grace time.Duration
 	// NoCheck leaves out asking the buckets whether they are there.
 	NoCheck bool
 
@@ -46,6 +47,15 @@ const (
 	forms   = "--bucket takes s3://[KEY:SECRET@]HOST[:PORT]/BUCKET[/PREFIX][?region=R&tls=false], file:///PATH or mem://"
 )
 
+const (
+	defaultGrace = 2 * time.Second
+	// What only reads from several buckets gives one of them up after so many attempts of so long each, and comes
+	// back to it so much later: the others are there.
+	readAttempts = 2
+	readTimeout  = 4 * time.Second
+	readAvoidFor = time.Minute
+)
+
 // opened is one bucket of its own kind.
 type opened interface {
 	objstore.Bucket
@@ -55,8 +65,9 @@ type opened interface {
 
 // Bucket opens the buckets of urls as one.
 //
-// All the buckets are asked whether they are there; if fewer than the write quorum are, that is
-// an error that says what to do, and otherwise those that are not are logged as warnings.
+// All the buckets are asked whether they are there; if fewer than the write quorum are (than one, of ReadOnly), that
+// is an error that says what to do. Otherwise those that are not, or do not answer for a while after the
+// others have, are logged as warnings, and read last at first.
 func Bucket(ctx context.Context, urls []string, cfg Config) (*Opened, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -98,14 +109,17 @@ func assemble(ctx context.Context, places []place, quorum int, cfg Config) (_ *O
 			_ = o.Close(ctx) // the error at hand is the one to tell
 		}
 	}()
-	if cfg.ReadOnly && len(places) > 1 && cfg.S3.Attempts == 0 {
-		cfg.S3.Attempts = 2
+	if cfg.ReadOnly && len(places) > 1 {
+		setDefault(&cfg.S3.Attempts, readAttempts)
+		setDefault(&cfg.S3.AttemptTimeout, readTimeout)
+		setDefault(&cfg.Replicated.AvoidFor, readAvoidFor)
 	}
+	setDefault(&cfg.Grace, defaultGrace)
 	var names []string
 	var buckets []objstore.Bucket
 	for _, p := range places {
 		b, err := p.open(cfg)
-		if cfg.ReadOnly && len(places) > 1 && errors.Is(err, objstore.ErrNoBucket) {
+		if len(places) > 1 && errors.Is(err, objstore.ErrNoBucket) {
 			b, err = absent{err}, nil
 		}
 		if err != nil {
@@ -119,8 +133,9 @@ func assemble(ctx context.Context, places []place, quorum int, cfg Config) (_ *O
 		buckets = append(buckets, measured)
 		names = append(names, p.name)
 	}
+	var bad []int
 	if !cfg.NoCheck {
-		if err := check(ctx, o.plain, o.need, cfg.Logger); err != nil {
+		if bad, err = o.check(ctx, names, cfg); err != nil {
 			return nil, err
 		}
 	}
@@ -134,8 +149,18 @@ func assemble(ctx context.Context, places []place, quorum int, cfg Config) (_ *O
 	if err != nil {
 		return nil, err
 	}
+	for _, i := range bad {
+		r.Avoid(i)
+	}
 	o.Bucket, o.join = r, r.Close
 	return o, nil
+}
+
+func setDefault[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
 }
 
 // Opened is one bucket, or several as one.
@@ -182,30 +207,56 @@ func (o *Opened) Close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// check asks all the buckets at once whether they are there.
-func check(ctx context.Context, buckets []opened, quorum int, logger *slog.Logger) error {
-	errs := make([]error, len(buckets))
-	var all sync.WaitGroup
-	for i, b := range buckets {
-		all.Go(func() { errs[i] = b.Check(ctx) })
+// check asks all the buckets at once whether they are there, and returns the places of those that are not, or do not say,
+// if enough are.
+func (o *Opened) check(ctx context.Context, names []string, cfg Config) (bad []int, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type answer struct {
+		place int
+		err   error
 	}
-	all.Wait()
+	answers := make(chan answer, len(o.plain))
+	open := make(map[int]bool) // the places that have not answered
+	for i, b := range o.plain {
+		open[i] = true
+		go func() { answers <- answer{i, b.Check(ctx)} }() // ends soon after ctx
+	}
 	var failed []error
-	for _, err := range errs {
-		if err != nil {
-			failed = append(failed, err)
+	var grace <-chan time.Time
+	for len(open) > 0 {
+		select {
+		case a := <-answers:
+			delete(open, a.place)
+			if a.err != nil {
+				failed = append(failed, a.err)
+				bad = append(bad, a.place)
+			}
+		case <-grace:
+			for i := range open {
+				failed = append(failed, fmt.Errorf("check %s: no answer %s after the others: is it overloaded, or behind a firewall?", names[i], cfg.Grace))
+				bad = append(bad, i)
+			}
+			clear(open)
 		}
-	}
-	if len(buckets)-len(failed) < quorum {
-		if len(buckets) == 1 {
-			return failed[0]
+		there := len(o.plain) - len(open) - len(bad)
+		switch {
+		case len(o.plain)-len(bad) >= o.need:
+		case len(o.plain) == 1:
+			return nil, failed[0]
+		case len(open) == 0:
+			return nil, fmt.Errorf("%d of the %d buckets that are needed can be used: %w", there, o.need, joined(failed))
 		}
-		return fmt.Errorf("%d of the %d buckets that are needed can be used: %w", len(buckets)-len(failed), quorum, joined(failed))
+		if grace == nil && (there >= o.need || len(o.plain)-len(bad) < o.need) {
+			timer := time.NewTimer(cfg.Grace)
+			defer timer.Stop()
+			grace = timer.C
+		}
 	}
 	for _, err := range failed {
-		logger.Warn("a bucket cannot be used at present; going on with the others", slog.Any("err", err))
+		cfg.Logger.Warn("a bucket cannot be used at present; going on with the others", slog.Any("err", err))
 	}
-	return nil
+	return bad, nil
 }
 
 // joined is errors.Join on one line.

@@ -9,7 +9,9 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"oklog/objstore"
 	"oklog/objstore/buckettest"
@@ -42,6 +44,11 @@ func TestURLs(t *testing.T) {
 	good("mem://")
 	good("mem://one", "mem://two")
 	good(folder)
+	for _, name := range []string{"a", "b"} {
+		if err := os.Mkdir(filepath.Join(strings.TrimPrefix(folder, "file://"), name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
 	good(folder+"/a", folder+"/b")
 	good("s3://host/bucket")
 	good("s3://host:9000/bucket/")
@@ -82,6 +89,9 @@ func TestURLs(t *testing.T) {
 	bad("KEY:SECRET@", "s3://"+secret+"@host/bucket")
 	bad("KEY:SECRET@", "s3://:"+secret+"@host/bucket")
 	bad("%2F", "s3://KEY:"+secret+"%zz@host/bucket")
+	bad("bucket does not exist", folder+"/absent")
+	bad("3 to 63", "s3://host/b")
+	bad("3 to 63", "s3://host/a%20b")
 	bad("means nothing", "s3://host/bucket#x")
 	bad("path is missing", "file://")
 	bad("path is missing", "file:///")
@@ -232,4 +242,78 @@ func TestReal(t *testing.T) {
 			t.Errorf("have error %v", err)
 		}
 	})
+}
+
+// silent is a server that takes connections and says nothing; it counts them.
+func silent(t *testing.T) (url string, connections *atomic.Int64) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	connections = new(atomic.Int64)
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	var open []net.Conn
+	all.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			connections.Add(1)
+			mu.Lock()
+			open = append(open, c)
+			mu.Unlock()
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		all.Wait()
+		for _, c := range open {
+			c.Close()
+		}
+	})
+	return "s3://A:" + secret + "@" + l.Addr().String() + "/logs?tls=false", connections
+}
+
+// A bucket that is silent holds up neither the start nor what is read then.
+func TestSilentBucket(t *testing.T) {
+	url, connections := silent(t)
+	for _, readOnly := range []bool{true, false} {
+		var log logBuffer
+		cfg := open.Config{
+			WriteQuorum: 2, ReadOnly: readOnly, Logger: slog.New(slog.NewTextHandler(&log, nil)), Grace: 10 * time.Millisecond,
+			// Whoever waits for it waits for ever.
+			S3: s3.Config{AttemptTimeout: time.Hour, Timeout: time.Hour},
+		}
+		b, err := open.Bucket(t.Context(), []string{url, "mem://a", "mem://b"}, cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(log.String(), "no answer 10ms after the others") || strings.Contains(log.String(), secret) {
+			t.Errorf("the log does not say what is wrong, or says the secret: %s", log.String())
+		}
+		if err := b.Check(t.Context()); err != nil {
+			t.Error(err)
+		}
+		before := connections.Load()
+		buckettest.MustPut(t, b.Copies()[1], "one", []byte("x"))
+		for _, err := range b.List(t.Context(), "", "") {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		if _, err := b.Get(t.Context(), "one", 0, make([]byte, 1)); err != nil {
+			t.Error(err)
+		}
+		if _, err := b.Stat(t.Context(), "one"); err != nil {
+			t.Error(err)
+		}
+		if n := connections.Load() - before; n > 1 { // Check's, which it had not to wait for
+			t.Errorf("%d connections to the silent bucket", n)
+		}
+		if err := b.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
 }

@@ -18,6 +18,7 @@ import (
 	"oklog/objstore"
 
 	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/s3utils"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -84,6 +85,9 @@ func New(cfg Config) (*Bucket, error) {
 	if cfg.Endpoint == "" || cfg.Bucket == "" {
 		return nil, errors.New("open S3 bucket: the endpoint or the bucket's name is missing: give --bucket s3://HOST[:PORT]/BUCKET")
 	}
+	if err := checkName(cfg.Bucket); err != nil {
+		return nil, fmt.Errorf("open S3 bucket: %w", err)
+	}
 	if cfg.Prefix != "" {
 		if err := objstore.CheckKey(cfg.Prefix); err != nil {
 			return nil, fmt.Errorf("open S3 bucket: prefix: %w", err)
@@ -131,6 +135,14 @@ func New(cfg Config) (*Bucket, error) {
 		return nil, fmt.Errorf("open %s: %w", b.name, err)
 	}
 	return b, nil
+}
+
+// checkName refuses what the library takes for no bucket's name.
+func checkName(name string) error {
+	if err := s3utils.CheckValidBucketName(name); err != nil {
+		return fmt.Errorf("%q cannot be a bucket's name (3 to 63 letters, digits, - and .): correct it after the host in --bucket s3://HOST[:PORT]/BUCKET", name)
+	}
+	return nil
 }
 
 func setDefault[T comparable](v *T, d T) {
