@@ -20,7 +20,7 @@ import (
 
 const (
 	printSize = 1 << 10 // bytes at a file's beginning that tell it from another one with its number
-	maxGone   = 8       // files rotated away from one path and still read
+	maxGone   = 8       // files rotated away from one path and read at once
 	maxDir    = 100_000 // names of a folder that are searched for a rotated file
 	// settleDown keeps a busy writer from waking the reader for every line.
 	settleDown = 10 * time.Millisecond
@@ -36,6 +36,10 @@ type fileState struct {
 	Pos      int64     `json:"pos"`
 	Last     ulid.ULID `json:"last"`    // ID of the last record
 	Cutting  bool      `json:"cutting"` // which is a piece, and goes on
+
+	Modified int64 `json:"modified,omitempty"` // when the file was, as far as it is known, Unix ns
+	Gone     int64 `json:"gone,omitempty"`     // when it was found to be rotated away, Unix ms; 0: it was not
+	Done     bool  `json:"done,omitempty"`     // it was, and read to its end
 }
 
 // file is an open file.
@@ -54,14 +58,29 @@ type file struct {
 	mtime   time.Time // then
 	grown   time.Time // when that changed
 	settled bool      // silence completes nothing more
-	gone    time.Time // when it was found to be no longer under its path; zero: it is
+	gone    time.Time // since when it is read as one that is no longer under its path; zero: it is
+	since   time.Time // when that was found out, maybe by an earlier run
+	name    string    // where it was found, if not under its path; "": it was not looked for
+	fresh   bool      // no earlier run knew it
 }
 
 func (fl *file) state() fileState {
-	return fileState{
+	s := fileState{
 		Path: fl.path, Volume: fl.volume, Number: fl.number, PrintLen: fl.printLen, Print: fl.print,
-		Pos: fl.pos, Last: fl.last, Cutting: fl.cutting,
+		Pos: fl.pos, Last: fl.last, Cutting: fl.cutting, Modified: fl.modified().UnixNano(),
 	}
+	if !fl.gone.IsZero() {
+		s.Gone = fl.since.UnixMilli()
+	}
+	return s
+}
+
+// modified is when the file was modified, as far as it was read.
+func (fl *file) modified() time.Time {
+	if fl.mtime.IsZero() {
+		return fl.info.ModTime()
+	}
+	return fl.mtime
 }
 
 // positions are those of all files, open and remembered. nil without a state folder.
@@ -70,6 +89,9 @@ func (r *reader) positions() []fileState {
 		return nil
 	}
 	all := slices.Clone(r.idle)
+	for _, o := range r.rotated {
+		all = append(all, o.fileState)
+	}
 	for _, fl := range r.files {
 		all = append(all, fl.state())
 	}
@@ -119,6 +141,11 @@ func (r *reader) open(path string) (*file, error) {
 	if i := slices.IndexFunc(r.idle, func(s fileState) bool { return s.Path == path && s.is(fl) }); i >= 0 {
 		s = r.idle[i]
 		r.idle = slices.Delete(r.idle, i, i+1)
+	} else if i := slices.IndexFunc(r.rotated, func(o *rotated) bool { return o.Path == path && o.is(fl) }); i >= 0 {
+		s = r.rotated[i].fileState // it was renamed back
+		r.rotated = slices.Delete(r.rotated, i, i+1)
+	} else {
+		fl.fresh = true
 	}
 	return fl, r.begin(fl, s)
 }
@@ -166,6 +193,9 @@ type path struct {
 	name string
 	cur  *file  // nil: there is none
 	told string // the last trouble with it
+
+	since   time.Time       // when the last file that is known of it was modified; zero: there was none before cur
+	ignored map[string]bool // files beside it that were told and are not read
 }
 
 // follow reads all inputs at once, and files beyond their ends, until it is told to stop.
@@ -197,12 +227,17 @@ func (r *reader) follow(ctx context.Context) error {
 	}
 	r.findRotated()
 	looked := time.Now()
+	checked := looked
 	for !r.stopped() && (len(r.paths) > 0 || r.streams > 0) {
 		if time.Since(looked) >= r.wait.poll {
 			if err := r.look(ctx); err != nil {
 				return err
 			}
 			looked = time.Now()
+		}
+		if time.Since(checked) >= r.wait.recheck {
+			r.recheck()
+			checked = time.Now()
 		}
 		more := false
 		for _, fl := range slices.Clone(r.files) {
@@ -278,7 +313,7 @@ func (r *reader) look(ctx context.Context) error {
 		// It may have been renamed back.
 		if i := slices.IndexFunc(r.files, func(fl *file) bool { return fl.path == p.name && os.SameFile(fl.info, info) }); i >= 0 {
 			p.cur = r.files[i]
-			p.cur.gone = time.Time{}
+			p.cur.gone, p.cur.name = time.Time{}, ""
 			continue
 		}
 		if !info.Mode().IsRegular() {
@@ -291,6 +326,9 @@ func (r *reader) look(ctx context.Context) error {
 			continue
 		}
 		p.cur.from = p
+		if p.cur.fresh {
+			r.missed(p)
+		}
 		if err := r.limitGone(ctx, p); err != nil {
 			return err
 		}
@@ -309,83 +347,10 @@ func (r *reader) tell(p *path, what string, err error) {
 // leave notes that the file is no longer behind its path. It is read on for a while.
 func (r *reader) leave(p *path) {
 	p.cur.gone = time.Now()
+	p.cur.since = p.cur.gone
+	p.since = p.cur.modified()
 	r.cfg.Logger.Info("file was rotated away or removed, reading it to its end", "file", p.name)
 	p.cur = nil
-}
-
-// limitGone finishes with the oldest of too many files that were rotated away from a path.
-func (r *reader) limitGone(ctx context.Context, p *path) error {
-	var gone []*file
-	for _, fl := range r.files {
-		if fl.path == p.name && !fl.gone.IsZero() {
-			gone = append(gone, fl)
-		}
-	}
-	for len(gone) > maxGone {
-		if err := r.finish(ctx, gone[0]); err != nil {
-			return err
-		}
-		gone = gone[1:]
-	}
-	return nil
-}
-
-// findRotated opens what an earlier run was reading under one of the paths, and lies beside it now.
-func (r *reader) findRotated() {
-	for _, p := range r.paths {
-		for _, s := range slices.Clone(r.idle) {
-			if s.Path != p.name {
-				continue
-			}
-			r.idle = slices.DeleteFunc(r.idle, func(x fileState) bool { return x == s })
-			name := r.search(s)
-			if name == "" {
-				r.cfg.Logger.Warn("file was rotated away while nobody followed it and is not beside its path any more: what it got behind the position is missing",
-					"file", s.Path, "position", s.Pos)
-				continue
-			}
-			fl, err := openFile(name, s.Path)
-			if err == nil {
-				err = r.begin(fl, s)
-			}
-			if err != nil {
-				r.cfg.Logger.Warn("cannot read rotated file", "file", name, "err", err)
-				continue
-			}
-			fl.from, fl.gone = p, time.Now()
-			r.cfg.Logger.Info("reading the rest of a file that was rotated away", "file", name, "position", fl.pos)
-		}
-	}
-}
-
-// search finds the file of a state in the folder of its path.
-func (r *reader) search(s fileState) string {
-	dir, err := os.Open(filepath.Dir(s.Path))
-	if err != nil {
-		return ""
-	}
-	defer dir.Close()
-	names, err := dir.Readdirnames(maxDir)
-	if err != nil {
-		return ""
-	}
-	for _, n := range names {
-		name := filepath.Join(filepath.Dir(s.Path), n)
-		if info, err := os.Stat(name); err != nil || !info.Mode().IsRegular() || info.Size() < s.Pos ||
-			slices.ContainsFunc(r.files, func(fl *file) bool { return os.SameFile(fl.info, info) }) {
-			continue
-		}
-		fl, err := openFile(name, s.Path)
-		if err != nil {
-			continue
-		}
-		same := s.is(fl)
-		fl.f.Close()
-		if same {
-			return name
-		}
-	}
-	return ""
 }
 
 // readMore reads what was added to a file, up to a buffer full. It tells whether there may be more at once.
@@ -446,7 +411,7 @@ func (r *reader) silent(ctx context.Context, fl *file) error {
 	return r.finish(ctx, fl)
 }
 
-// finish reads a file that is gone to its end and forgets it.
+// finish reads a file that is gone to its end and closes it.
 func (r *reader) finish(ctx context.Context, fl *file) error {
 	for {
 		n, err := fl.f.ReadAt(r.buf, fl.pos)
@@ -461,7 +426,7 @@ func (r *reader) finish(ctx context.Context, fl *file) error {
 			return err
 		}
 		if h == final {
-			r.drop(fl)
+			r.finished(fl)
 			return nil
 		}
 	}
@@ -475,6 +440,7 @@ func (r *reader) lose(fl *file, err error) {
 		r.retire(fl)
 		return
 	}
+	r.meters.missed.add(1)
 	r.cfg.Logger.Error("cannot read a rotated file to its end", "file", fl.path, "position", fl.pos, "err", err)
 	r.drop(fl)
 }

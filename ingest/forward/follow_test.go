@@ -170,7 +170,7 @@ func TestFollowRename(t *testing.T) {
 		want = append(want, fmt.Sprint(i, " after the rename"), fmt.Sprint(i, " new"), fmt.Sprint(i, " late"), fmt.Sprint("half of ", i))
 		w.await(want...)
 	}
-	// Finished with: positions are kept of the last file only.
+	// Finished with: positions are kept, in case that somebody writes to them after all.
 	waitFor(t, func() bool { return strings.Count(w.log.String(), "rotated away") == 2 })
 	w.write(w.name, "last\n")
 	w.await(append(want, "last")...)
@@ -180,7 +180,7 @@ func TestFollowRename(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer j.close()
-	if states := j.positions(); len(states) != 1 || len(j.entries) != 1 || j.entries[0].pending != 0 {
+	if states := j.positions(); len(states) != 3 || !states[0].Done || !states[1].Done || states[2].Done || len(j.entries) != 1 || j.entries[0].pending != 0 {
 		t.Errorf("state is %+v", states)
 	}
 }

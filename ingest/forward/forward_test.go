@@ -269,6 +269,7 @@ func quick(t testing.TB, cfg Config) *Forwarder {
 	f.wait = waits{
 		backoff: [2]time.Duration{time.Millisecond, 4 * time.Millisecond},
 		poll:    5 * time.Millisecond, settle: 30 * time.Millisecond, linger: 30 * time.Millisecond, missing: time.Minute,
+		recheck: 10 * time.Millisecond, keep: time.Hour,
 	}
 	return f
 }

@@ -40,6 +40,8 @@ type waits struct {
 	settle  time.Duration    // of silence after which a multi-line record is complete
 	linger  time.Duration    // of silence after which a file is finished with that another has replaced
 	missing time.Duration    // or that is gone and nothing has replaced
+	recheck time.Duration    // between looks at rotated files that were finished with
+	keep    time.Duration    // for which these go on
 }
 
 // New checks a configuration and opens the state folder. Its errors are ErrConfig or ErrState and name the flag to change.
@@ -54,6 +56,7 @@ func New(cfg Config) (*Forwarder, error) {
 	f := &Forwarder{cfg: cfg, total: totalSize(cfg.Inputs), wait: waits{
 		backoff: [2]time.Duration{100 * time.Millisecond, 5 * time.Second},
 		poll:    250 * time.Millisecond, settle: time.Second, linger: 5 * time.Second, missing: time.Minute,
+		recheck: 10 * time.Second, keep: keepRotated,
 	}}
 	f.target.Store(int64(cfg.Limits.Batch))
 	if f.times, err = newTimeParser(cfg.Time); err != nil {

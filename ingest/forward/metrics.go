@@ -19,13 +19,14 @@ type Stats struct {
 	Cut       int64 // records over the limit, each counted once
 	Unparsed  int64 // records whose time did not parse
 	Skewed    int64 // times outside of 1970 to 9999, clamped, and times that a clock was found far behind its own of before
+	Missed    int64 // rotated files whose records, or some of them, may be missing
 	Replayed  int64 // records of an earlier run that its journal held
 }
 
 // meters counts for Stats and for Prometheus at once.
 type meters struct {
-	read, bytes, batches, published, acked, dropped, cut, unparsed, skewed, replayed meter
-	inFlight                                                                         prometheus.Gauge
+	read, bytes, batches, published, acked, dropped, cut, unparsed, skewed, missed, replayed meter
+	inFlight                                                                                 prometheus.Gauge
 }
 
 type meter struct {
@@ -54,6 +55,7 @@ func newMeters(reg prometheus.Registerer, topic string) (*meters, error) {
 		{&m.cut, "records_cut_total", "Records over the limit that were cut into pieces."},
 		{&m.unparsed, "time_unparsed_total", "Records whose time did not parse; they have that of the record before."},
 		{&m.skewed, "time_skewed_total", "Times outside of 1970 to 9999, clamped, and steps of the clock far back."},
+		{&m.missed, "files_missed_total", "Rotated files that could not be found or read, or that may be unread ones: see the log."},
 		{&m.replayed, "records_replayed_total", "Records of an earlier run found in its journal and published again."},
 	} {
 		vec, err := register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -94,6 +96,7 @@ func (m *meters) stats() Stats {
 	return Stats{
 		Records: m.read.n.Load(), Bytes: m.bytes.n.Load(), Batches: m.batches.n.Load(),
 		Published: m.published.n.Load(), Acked: m.acked.n.Load(), Dropped: m.dropped.n.Load(),
-		Cut: m.cut.n.Load(), Unparsed: m.unparsed.n.Load(), Skewed: m.skewed.n.Load(), Replayed: m.replayed.n.Load(),
+		Cut: m.cut.n.Load(), Unparsed: m.unparsed.n.Load(), Skewed: m.skewed.n.Load(),
+		Missed: m.missed.n.Load(), Replayed: m.replayed.n.Load(),
 	}
 }

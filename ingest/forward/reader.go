@@ -34,6 +34,7 @@ type reader struct {
 	paths   []*path     // followed
 	files   []*file     // open
 	idle    []fileState // remembered, of files that are not open
+	rotated []*rotated  // followed, rotated away and read to their ends; oldest first
 	streams int         // that have not ended
 	chunks  chan chunk
 }
@@ -58,12 +59,15 @@ func (f *Forwarder) newReader() (*reader, error) {
 	for _, p := range f.cfg.Inputs.Files {
 		named[p] = true
 	}
-	others := 0
-	for _, s := range slices.Backward(f.journal.positions()) {
+	others, of := 0, map[string]int{}
+	for _, s := range slices.Backward(f.journal.positions()) { // the newest last
 		if !named[s.Path] {
 			if others++; others > keepStates {
 				continue
 			}
+		}
+		if of[s.Path]++; of[s.Path] > maxRotated+maxGone+1 || s.Done && time.Since(time.UnixMilli(s.Gone)) > f.wait.keep {
+			continue
 		}
 		r.idle = append(r.idle, s)
 	}

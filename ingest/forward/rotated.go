@@ -1,0 +1,389 @@
+package forward
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// How rotated files are found.
+//
+// A file that was rotated away is read on by its handle, and finished with after a silence. Then its position is kept for a
+// day, and it is looked at now and then, since some writers go on in it for hours.
+//
+// A file that came and went while nobody looked (the reader waited for the broker, or nothing ran) was never behind the path when that
+// was looked at. So whenever another file is behind the path than before, its folder is searched for files with names
+// like those that rotation gives, which are not known and not older than the last one that was: they are read from their beginnings. That
+// needs nobody to watch while reading is blocked. What is not certain is not read, but told and counted.
+
+const (
+	keepRotated = 24 * time.Hour
+	maxRotated  = 32  // rotated files kept of one path
+	maxAll      = 256 // and of all
+)
+
+// rotated is a file that was read to its end after it was rotated away.
+type rotated struct {
+	fileState
+	name string      // where it was last
+	info os.FileInfo // nil: it was not seen in this run
+}
+
+// kin says what a name in the folder of a followed file is to that.
+type kin uint8
+
+const (
+	stranger kin = iota
+	former       // a name as rotation gives it
+	packed       // and as what compresses it then calls it
+	perhaps      // begins as the file does, and goes on with what does not tell
+)
+
+// kinOf compares a name with that of the followed file: app.log.1, app.log-20261122, app.log.old and app-2026-11-22T18-00-00.log
+// are former names of app.log.
+func kinOf(base, name string) kin {
+	if name == base {
+		return stranger
+	}
+	k := former
+	for _, ext := range []string{".gz", ".zst", ".bz2", ".xz"} {
+		if plain, ok := strings.CutSuffix(name, ext); ok {
+			name, k = plain, packed
+		}
+	}
+	if rest, ok := strings.CutPrefix(name, base); ok {
+		switch {
+		case rest == "", stamp(rest), slices.Contains([]string{".old", ".prev", ".previous", ".last", ".save", ".bak", "~"}, rest):
+			return k
+		case !strings.ContainsAny(rest[:1], ".-_~"):
+			return stranger
+		}
+		return perhaps
+	}
+	ext := filepath.Ext(base)
+	stem := strings.TrimSuffix(base, ext)
+	if rest, ok := strings.CutPrefix(name, stem); ok && stem != "" && ext != "" {
+		if middle, behind, ok := strings.Cut(rest, ext); ok && stamp(middle) && (behind == "" || stamp(behind)) {
+			return k
+		}
+	}
+	return stranger
+}
+
+// stamp tells whether s is a separator and a number or a time.
+func stamp(s string) bool {
+	return len(s) > 1 && strings.ContainsAny(s[:1], ".-_") && strings.ContainsAny(s, "0123456789") &&
+		strings.Trim(s, "0123456789.-_:+TZ") == ""
+}
+
+// neighbors are the regular files in the folder of a path, oldest first.
+func (p *path) neighbors() (all []neighbor, err error) {
+	dir := filepath.Dir(p.name)
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	names, err := d.Readdirnames(maxDir)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	for _, n := range names {
+		name := filepath.Join(dir, n)
+		if info, err := os.Lstat(name); err == nil && info.Mode().IsRegular() {
+			all = append(all, neighbor{name, info, kinOf(filepath.Base(p.name), n)})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b neighbor) int { return a.info.ModTime().Compare(b.info.ModTime()) })
+	if len(names) == maxDir {
+		err = fmt.Errorf("%d files in %s: only so many are searched", maxDir, dir)
+	} else {
+		err = nil
+	}
+	return all, err
+}
+
+// neighbor is a file beside a followed one.
+type neighbor struct {
+	name string
+	info os.FileInfo
+	kin  kin
+}
+
+// missed opens what was rotated away from a path before it was ever read under it.
+func (r *reader) missed(p *path) {
+	if p.since.IsZero() {
+		return
+	}
+	all, err := p.neighbors()
+	if err != nil {
+		r.uncertain(p, p.name, "files that were rotated away meanwhile cannot be searched for", err)
+	}
+	for _, n := range all {
+		if n.kin == stranger || n.info.ModTime().Before(p.since) || p.ignored[n.name] || r.followed(n.info) {
+			continue
+		}
+		named := func(q *path) bool { return filepath.Clean(q.name) == n.name }
+		if slices.ContainsFunc(r.paths, named) {
+			continue
+		}
+		if n.kin != former {
+			if n.kin == packed && !n.info.ModTime().After(p.since) {
+				continue // it keeps the time of what it was made of: the file that is known
+			}
+			r.uncertain(p, n.name, "a file beside a followed one may hold records that were never read: if so, forward it by itself", nil)
+			continue
+		}
+		if err := r.readMissed(p, n); err != nil {
+			r.uncertain(p, n.name, "cannot read a file that was rotated away meanwhile", err)
+		}
+	}
+}
+
+// readMissed opens one neighbor, unless it is known.
+func (r *reader) readMissed(p *path, n neighbor) error {
+	fl, err := openFile(n.name, p.name)
+	if err != nil {
+		return err
+	}
+	for _, o := range r.rotated {
+		if o.Path == p.name && o.is(fl) && fl.info.Size() >= o.Pos {
+			fl.f.Close() // read only: nothing can be lost
+			return nil
+		}
+	}
+	known := func(s fileState) bool { // a copy of what is read
+		sum := ""
+		if s.PrintLen == printSize && fl.printLen == printSize {
+			_, sum = fingerprint(fl.f, printSize)
+		}
+		return s.Path == p.name && sum != "" && sum == s.Print
+	}
+	copied := slices.ContainsFunc(r.rotated, func(o *rotated) bool { return known(o.fileState) }) ||
+		slices.ContainsFunc(r.files, func(o *file) bool { return known(o.state()) })
+	if copied {
+		r.uncertain(p, n.name, "a file beside a followed one begins as one that was read, and is taken for a copy of it: if it is not, forward it by itself", nil)
+		fl.f.Close() // read only: nothing can be lost
+		return nil
+	}
+	if err := r.begin(fl, fileState{Path: p.name}); err != nil {
+		return err
+	}
+	fl.from, fl.gone, fl.name = p, time.Now(), n.name
+	fl.since = fl.gone
+	// Older than what is behind the path: read first.
+	if i := slices.Index(r.files, p.cur); i >= 0 {
+		r.files = slices.Insert(r.files[:len(r.files)-1], i, fl)
+	}
+	r.cfg.Logger.Info("reading a file that was rotated away before it was seen", "file", n.name)
+	return nil
+}
+
+// followed tells whether a file is open.
+func (r *reader) followed(info os.FileInfo) bool {
+	return slices.ContainsFunc(r.files, func(fl *file) bool { return os.SameFile(fl.info, info) })
+}
+
+// uncertain tells and counts, once, a file whose records may be missing.
+func (r *reader) uncertain(p *path, name, what string, err error) {
+	if p.ignored[name] {
+		return
+	}
+	if p.ignored == nil || len(p.ignored) >= maxDir {
+		p.ignored = map[string]bool{}
+	}
+	p.ignored[name] = true
+	r.meters.missed.add(1)
+	if err != nil {
+		r.cfg.Logger.Warn(what, "file", name, "err", err)
+		return
+	}
+	r.cfg.Logger.Warn(what, "file", name)
+}
+
+// findRotated opens what an earlier run was reading under one of the paths, and lies beside it now.
+func (r *reader) findRotated() {
+	for _, p := range r.paths {
+		for _, s := range slices.Clone(r.idle) {
+			if s.Path != p.name {
+				continue
+			}
+			r.idle = slices.DeleteFunc(r.idle, func(x fileState) bool { return x == s })
+			if at := time.Unix(0, s.Modified); s.Modified > 0 && at.After(p.since) {
+				p.since = at
+			}
+			r.findState(p, s)
+		}
+		if p.since.IsZero() {
+			continue
+		}
+		if p.cur == nil || p.cur.fresh {
+			r.missed(p)
+		}
+	}
+}
+
+// findState opens the file of a state, or notes where it is.
+func (r *reader) findState(p *path, s fileState) {
+	fl, name := r.search(s)
+	switch {
+	case fl == nil && s.Done:
+		r.cfg.Logger.Info("a rotated file that was read to its end is gone", "file", s.Path, "position", s.Pos)
+	case fl == nil:
+		r.meters.missed.add(1)
+		r.cfg.Logger.Warn("file was rotated away while nobody followed it and is not beside its path any more: what it got behind the position is missing",
+			"file", s.Path, "position", s.Pos)
+	case s.Done && fl.info.Size() == s.Pos:
+		r.keep(&rotated{s, name, fl.info})
+		fl.f.Close() // read only: nothing can be lost
+	default:
+		r.reopen(p, fl, s, name)
+	}
+}
+
+// reopen reads on in a rotated file.
+func (r *reader) reopen(p *path, fl *file, s fileState, name string) {
+	if err := r.begin(fl, s); err != nil {
+		r.uncertain(p, name, "cannot read rotated file", err)
+		return
+	}
+	fl.from, fl.gone, fl.name = p, time.Now(), name
+	fl.since = fl.gone
+	if s.Gone > 0 {
+		fl.since = time.UnixMilli(s.Gone)
+	}
+	r.cfg.Logger.Info("reading the rest of a file that was rotated away", "file", name, "position", fl.pos)
+}
+
+// search finds and opens the file of a state in the folder of its path.
+func (r *reader) search(s fileState) (*file, string) {
+	dir, err := os.Open(filepath.Dir(s.Path))
+	if err != nil {
+		return nil, ""
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(maxDir)
+	if err != nil {
+		return nil, ""
+	}
+	for _, n := range names {
+		name := filepath.Join(filepath.Dir(s.Path), n)
+		if info, err := os.Lstat(name); err != nil || !info.Mode().IsRegular() || info.Size() < s.Pos || r.followed(info) {
+			continue
+		}
+		fl, err := openFile(name, s.Path)
+		if err != nil {
+			continue
+		}
+		if s.is(fl) {
+			return fl, name
+		}
+		fl.f.Close() // read only: nothing can be lost
+	}
+	return nil, ""
+}
+
+// keep remembers a rotated file, and forgets the oldest of too many.
+func (r *reader) keep(o *rotated) {
+	r.rotated = append(r.rotated, o)
+	n := 0
+	for _, o := range slices.Backward(slices.Clone(r.rotated)) {
+		if o.Path == r.rotated[len(r.rotated)-1].Path {
+			n++
+		}
+		if n > maxRotated {
+			r.forget(o, "too many were rotated since")
+			n--
+		}
+	}
+	if len(r.rotated) > maxAll {
+		r.forget(r.rotated[0], "too many were rotated since")
+	}
+}
+
+func (r *reader) forget(o *rotated, why string) {
+	r.rotated = slices.DeleteFunc(r.rotated, func(x *rotated) bool { return x == o })
+	r.cfg.Logger.Info("giving up a rotated file, what is still written to it is not read", "file", o.name, "position", o.Pos, "why", why)
+}
+
+// recheck looks at the rotated files, whether something was written to them after all.
+func (r *reader) recheck() {
+	for _, p := range r.paths {
+		var all []neighbor
+		listed := false
+		for _, o := range slices.Clone(r.rotated) {
+			if o.Path != p.name {
+				continue
+			}
+			if time.Since(time.UnixMilli(o.Gone)) > r.wait.keep {
+				r.forget(o, "it was rotated away long ago")
+				continue
+			}
+			info, err := os.Lstat(o.name)
+			if err != nil || !os.SameFile(info, o.info) {
+				if !listed { // it was rotated further
+					all, _ = p.neighbors() // what is not found is told
+					listed = true
+				}
+				i := slices.IndexFunc(all, func(n neighbor) bool { return os.SameFile(n.info, o.info) })
+				if i < 0 {
+					r.forget(o, "it is gone")
+					continue
+				}
+				o.name, info = all[i].name, all[i].info
+			}
+			if info.Size() == o.Pos || r.followed(info) {
+				continue
+			}
+			r.rotated = slices.DeleteFunc(r.rotated, func(x *rotated) bool { return x == o })
+			fl, err := openFile(o.name, p.name)
+			switch {
+			case err != nil:
+				r.uncertain(p, o.name, "cannot read rotated file", err)
+			case !o.is(fl) || fl.info.Size() < o.Pos: // its number went to another
+				fl.f.Close() // read only: nothing can be lost
+				r.cfg.Logger.Info("a rotated file was overwritten and is not read again", "file", o.name, "position", o.Pos)
+			default:
+				r.reopen(p, fl, o.fileState, o.name)
+			}
+		}
+		if p.cur == nil {
+			r.missed(p)
+		}
+	}
+}
+
+// finished notes that a rotated file was read to its end, for now.
+func (r *reader) finished(fl *file) {
+	s := fl.state()
+	s.Done = true
+	name := fl.name
+	if name == "" {
+		name = fl.path
+	}
+	r.drop(fl)
+	r.keep(&rotated{s, name, fl.info})
+}
+
+// limitGone finishes with the oldest of too many files that were rotated away from a path.
+func (r *reader) limitGone(ctx context.Context, p *path) error {
+	var gone []*file
+	for _, fl := range r.files {
+		if fl.path == p.name && !fl.gone.IsZero() {
+			gone = append(gone, fl)
+		}
+	}
+	for len(gone) > maxGone {
+		if err := r.finish(ctx, gone[0]); err != nil {
+			return err
+		}
+		gone = gone[1:]
+	}
+	return nil
+}
