@@ -38,6 +38,9 @@ func (r Range) times() (first, last time.Time) {
 // ErrBound is what every error about a bound is.
 var ErrBound = errors.New("bad bound")
 
+// ErrEmptyRange is, besides, what the error is about two good bounds between which there is nothing.
+var ErrEmptyRange = errors.New("the range is empty")
+
 // Ahead is how far a range without an upper bound reaches beyond now: clocks of forwarders may be ahead.
 const Ahead = 5 * time.Minute
 
@@ -48,6 +51,7 @@ const Ahead = 5 * time.Minute
 //	2026-11-22                    the beginning of the day, UTC
 //	90s, 5m, 1h30m, 2d, 1w        that long before now ("5m ago" is the same)
 //	now
+//	1795367449, 1795367449500     Unix time in seconds (10 digits) or milliseconds (13)
 //	01KAPV2P4X4Q8S3M6W1Z0N5R7T    a record's ULID
 //
 // A time as lower bound is included, as upper bound excluded. A ULID is excluded as either: the last one
@@ -72,7 +76,7 @@ func ParseRange(from, to string, now time.Time) (r Range, err error) {
 		r.To = atTime(now.Add(time.Millisecond)) // what was logged this very instant is in
 	}
 	if r.Empty() {
-		return Range{}, fmt.Errorf("%w: --from %s is not before --to %s: the range is empty: exchange or widen them", ErrBound, show(from), show(orNow(to)))
+		return Range{}, fmt.Errorf("%w: --from %s is not before --to %s: %w: exchange or widen them", ErrBound, show(from), show(orNow(to)), ErrEmptyRange)
 	}
 	return r, nil
 }
@@ -136,11 +140,26 @@ func parseBound(flag, text string, now time.Time) (id ulid.ULID, isID bool, err 
 	if len(s) >= 8 && s[4] == '-' {
 		return bad("not a time")
 	}
+	if t, ok := parseUnix(s); ok {
+		return atTime(t), false, nil
+	}
 	ago, err := parseAgo(s)
 	if err != nil {
 		return bad(err.Error())
 	}
 	return atTime(now.Add(-ago)), false, nil
+}
+
+// parseUnix reads seconds or milliseconds since 1970, told apart by their digits: as many as they have from 2001 to 2286.
+func parseUnix(s string) (t time.Time, ok bool) {
+	n, err := strconv.ParseUint(s, 10, 63)
+	switch {
+	case err == nil && len(s) == 10:
+		return time.Unix(int64(n), 0), true
+	case err == nil && len(s) == 13:
+		return time.UnixMilli(int64(n)), true
+	}
+	return time.Time{}, false
 }
 
 var (

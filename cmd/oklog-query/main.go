@@ -143,6 +143,9 @@ func search(ctx context.Context, opts options, logger *slog.Logger, stdout, stde
 	if n := ans.Stats.Segments.Mended; n > 0 {
 		fmt.Fprintf(stderr, "oklog-query: warning: %d read%s brought damaged bytes from one bucket, and sound ones from another: the answer is whole\n", n, plural(n))
 	}
+	if n := ans.Stats.Records.Pieces; n > 0 && q.Matcher != nil {
+		fmt.Fprintf(stderr, "oklog-query: warning: %d of what was found are pieces of records that were cut at the size limit: each was matched by itself\n", n)
+	}
 	if ans.Partial() {
 		warnPartial(stderr, ans)
 		return exitTrouble, nil
@@ -150,7 +153,7 @@ func search(ctx context.Context, opts options, logger *slog.Logger, stdout, stde
 	if ans.Count > 0 {
 		return exitFound, nil
 	}
-	if ans.Stats.Segments.Listed == 0 && ans.Stats.Segments.Hot == 0 && isTerminal(stderr) {
+	if ans.Stats.Segments.Listed == 0 && ans.Stats.Segments.Hot == 0 {
 		hintTopics(ctx, stderr, bucket, q.Topic)
 	}
 	return exitNone, nil

@@ -88,7 +88,7 @@ func put(t testing.TB, at time.Time, source []string, records []record) (segment
 func folder(t testing.TB) (objstore.Bucket, string) {
 	t.Helper()
 	path := t.TempDir()
-	b, err := dir.Open(path, dir.Config{})
+	b, err := dir.Open(path, dir.Config{Make: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,8 +256,23 @@ func TestPieces(t *testing.T) {
 	if want := when + " one two \n"; out != want {
 		t.Errorf("want %q, have %q", want, out)
 	}
+	out, errs, _ := call(t, append(args, "--json", "-e", "x1", "-e", "two", "-e", "three")...)
+	for _, want := range []string{`"text":"two ","piece":"middle"`, `"text":"three","piece":"last"`} {
+		if !strings.Contains(out, want) {
+			t.Errorf("want %s in %s", want, out)
+		}
+	}
+	if want := "oklog-query: warning: 3 of what was found are pieces of records that were cut at the size limit: each was matched by itself\n"; errs != want {
+		t.Errorf("want %s\nhave %s", want, errs)
+	}
+	if out, errs, _ = call(t, append(args, "before")...); out != "before\n" || errs != "" {
+		t.Errorf("have %q %q", out, errs)
+	}
+	if _, errs, _ = call(t, args...); errs != "" { // nothing is matched
+		t.Errorf("have %q", errs)
+	}
 	out, _, _ = call(t, append(args, "--json", "x1")...)
-	if !strings.Contains(out, `"text":"x1","continued":true`) {
+	if !strings.Contains(out, `"text":"x1","piece":"first"`) {
 		t.Errorf("have %q", out)
 	}
 }
@@ -279,7 +294,10 @@ func TestBadInput(t *testing.T) {
 		{[]string{"--bucket", url, "--topic", "a..b"}, `--topic: bad topic name "a..b": two dots in a row` + topic},
 		{[]string{"--bucket", "/tmp", "--topic", "web"}, "open bucket /tmp: it is not a URL: ..."},
 		{[]string{"--bucket", "ftp://x/y", "--topic", "web"}, "open bucket ftp://x/y: there is no kind of bucket..."},
-		{[]string{"--bucket", absent, "--topic", "web"}, "open folder bucket " + strings.TrimPrefix(absent, "file://") + ": bucket does not exist: there is no such folder: correct --bucket"},
+		{[]string{"--bucket", absent, "--topic", "web"}, "open folder bucket " + strings.TrimPrefix(absent, "file://") + ": bucket does not exist: there is no such folder: create it or mount what it is on, or correct --bucket"},
+		{[]string{"--bucket", "mem://x", "--topic", "web"}, "--bucket mem://x: it lives within one process, so there is nothing in it here: give s3://HOST/BUCKET or file:///PATH"},
+		{[]string{"--bucket", "s3://h/b", "--topic", "web"}, `open S3 bucket: "b" cannot be a bucket's name...`},
+		{append(known, "--to", "1h"), "bad bound: --from 1h is not before --to 1h: the range is empty: exchange or widen them (--from was not given, and is 1h then)"},
 		{[]string{"--bucket", "s3://127.0.0.1:1/logs?tls=false", "--topic", "web"}, "check s3://127.0.0.1:1/logs: ..."},
 		{append(known, "--from", "yesterday"), "bad bound: --from yesterday: not understood" + bound},
 		{append(known, "--to", "5"), "bad bound: --to 5: the unit is missing" + bound},
@@ -516,7 +534,7 @@ func TestLostBucket(t *testing.T) {
 	if out, errs, code := call(t, append(args, "--bucket", copyURL)...); out != "x\n" || errs != "" || code != 0 {
 		t.Errorf("have %q %q %d", out, errs, code)
 	}
-	want := "oklog-query: warning: a bucket cannot be used at present; going on with the others: open folder bucket " + strings.TrimPrefix(url, "file://") + "-lost: bucket does not exist: there is no such folder: correct --bucket\n"
+	want := "oklog-query: warning: a bucket cannot be used at present; going on with the others: open folder bucket " + strings.TrimPrefix(url, "file://") + "-lost: bucket does not exist: there is no such folder: create it or mount what it is on, or correct --bucket\n"
 	if out, errs, code := call(t, append(args, "--bucket", url+"-lost")...); out != "x\n" || errs != want || code != 0 {
 		t.Errorf("have %q %q %d", out, errs, code)
 	}
@@ -574,5 +592,32 @@ func TestColour(t *testing.T) {
 	defer f.Close() //nolint:errcheck // nothing was written
 	if isTerminal(f) {
 		t.Error("a file is a terminal")
+	}
+}
+
+// A topic that was misspelt is told from one with no matches.
+func TestHintsTopics(t *testing.T) {
+	b, url := folder(t)
+	ask := func(topic, from string) string {
+		t.Helper()
+		out, errs, code := call(t, "--bucket", url, "--topic", topic, "--from", from, "--to", "2026-12-01", "x")
+		if out != "" || code != exitNone {
+			t.Errorf("have %q %d", out, code)
+		}
+		return errs
+	}
+	if have, want := ask("wbe", "2026-11-22"), "oklog-query: there are no segments at all in this bucket\n"; have != want {
+		t.Errorf("want %s\nhave %s", want, have)
+	}
+	store(t, b, "web", at, plain("one"))
+	if have, want := ask("web", "2026-11-28"), "oklog-query: topic web has no segments in this range: try an earlier --from\n"; have != want {
+		t.Errorf("want %s\nhave %s", want, have)
+	}
+	store(t, b, "db", at, plain("one"))
+	if have, want := ask("wbe", "2026-11-22"), "oklog-query: topic wbe has no segments in this range; topics here: db web\n"; have != want {
+		t.Errorf("want %s\nhave %s", want, have)
+	}
+	if have := ask("web", "2026-11-22"); have != "" {
+		t.Errorf("have %s", have)
 	}
 }

@@ -45,10 +45,13 @@ Examples:
 
 Bounds (--from is included, --to is not):
    2026-11-22T17:10:49Z, 2026-11-22T17:10 and 2026-11-22 (UTC unless a zone is given), now,
-   how long ago (90s, 5m, 1h30m, 2d, 1w), or the ULID of a record, which is itself left out.
+   how long ago (90s, 5m, 1h30m, 2d, 1w), Unix time in seconds or milliseconds (10 or 13 digits),
+   or the ULID of a record, which is itself left out.
 
-A record over the size limit was cut into pieces when it was read: each is searched by itself, and those
-that are found are printed as one line.
+A record over the size limit was cut into pieces when it was read. Each piece is searched by itself: what lies
+across a cut is not found, and with -v the pieces that do not match are. Pieces that are found and follow each
+other are printed as one line; with --newest and --json each is a line of its own. A warning on standard
+error tells when pieces were found with a pattern.
 
 Exit status: 0 records were found, 1 none, 2 an error, also if the answer is only partial.`
 
@@ -87,13 +90,13 @@ func newApp(stdout, stderr io.Writer, action cli.ActionFunc) *cli.App {
 			&cli.BoolFlag{Name: "ignore-case", Aliases: []string{"i"}, Category: what, Usage: "upper and lower case are the same"},
 			&cli.BoolFlag{Name: "invert-match", Aliases: []string{"v"}, Category: what, Usage: "the records that do not match"},
 			&cli.Int64Flag{Name: "limit", Aliases: []string{"n"}, Category: what, Usage: "stop after `N` records", DefaultText: "no limit"},
-			&cli.BoolFlag{Name: "newest", Category: what, Usage: "the newest record first"},
+			&cli.BoolFlag{Name: "newest", Category: what, Usage: "the newest record first (pieces of one that was cut on lines of their own)"},
 
 			&cli.BoolFlag{Name: "count", Aliases: []string{"c"}, Category: how, Usage: "print only how many records there are"},
 			&cli.BoolFlag{Name: "time", Category: how, Usage: "print each record's time (UTC) before it"},
 			&cli.BoolFlag{Name: "ulid", Category: how, Usage: "print each record's ULID before it"},
 			&cli.BoolFlag{Name: "source", Category: how, Usage: "print each record's source before it: {key=value ...}"},
-			&cli.BoolFlag{Name: "json", Category: how, Usage: "print an object a line: ulid, time, source, and text, or text_base64 where it is not UTF-8"},
+			&cli.BoolFlag{Name: "json", Category: how, Usage: "print an object a line: ulid, time, source, and text, or text_base64 where it is not UTF-8; piece (first, middle or last) of one that was cut"},
 			&cli.StringFlag{Name: "color", Category: how, Value: "auto", Usage: "highlight what matches: `WHEN` is auto (on a terminal), always or never"},
 			&cli.BoolFlag{Name: "stats", Category: how, Usage: "print what the query cost to standard error"},
 			flags.Size("max-unflushed", "hold at most `SIZE` of unflushed records in memory", 256<<20, what),
@@ -111,6 +114,9 @@ func parseOptions(c *cli.Context, terminal bool, log *slog.Logger) (options, err
 	for _, list := range c.StringSlice("bucket") {
 		for u := range strings.SplitSeq(list, ",") {
 			if u = strings.TrimSpace(u); u != "" {
+				if strings.HasPrefix(u, "mem:") {
+					return opts, fmt.Errorf("--bucket %s: it lives within one process, so there is nothing in it here: give s3://HOST/BUCKET or file:///PATH", u)
+				}
 				opts.buckets = append(opts.buckets, u)
 			}
 		}
@@ -132,6 +138,9 @@ func parseOptions(c *cli.Context, terminal bool, log *slog.Logger) (options, err
 	}
 	var err error
 	if q.Range, err = query.ParseRange(c.String("from"), c.String("to"), time.Now()); err != nil {
+		if errors.Is(err, query.ErrEmptyRange) && !c.IsSet("from") {
+			err = fmt.Errorf("%w (--from was not given, and is %s then)", err, c.String("from"))
+		}
 		return opts, err
 	}
 	if err := opts.parsePattern(c); err != nil {

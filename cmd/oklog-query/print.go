@@ -145,15 +145,14 @@ type line struct {
 	Source map[string]string `json:"source"`
 	Text   *string           `json:"text,omitempty"`
 	Base64 []byte            `json:"text_base64,omitempty"` // where it is not UTF-8
-	// A record that was cut is an object for each piece.
-	Continues bool `json:"continues,omitempty"` // the one before it
-	Continued bool `json:"continued,omitempty"` // by the one after it
+	// A record that was cut is an object for each piece: first, middle or last.
+	Piece string `json:"piece,omitempty"`
 }
 
 func (p *printer) printJSON(r query.Record) error {
 	l := line{
 		ULID: r.ID.String(), Time: ulid.Time(r.ID.Time()).UTC().Format(timeLayout), Source: make(map[string]string, len(r.Source)),
-		Continues: r.Piece&segment.Continues != 0, Continued: r.Piece&segment.Continued != 0,
+		Piece: pieceName(r.Piece),
 	}
 	for _, a := range r.Source {
 		l.Source[a.Key] = a.Value
@@ -165,6 +164,19 @@ func (p *printer) printJSON(r query.Record) error {
 		l.Base64 = r.Text
 	}
 	return p.json.Encode(l)
+}
+
+// pieceName is "" for a whole record.
+func pieceName(p segment.Piece) string {
+	switch p & (segment.Continues | segment.Continued) {
+	case segment.Continued:
+		return "first"
+	case segment.Continues | segment.Continued:
+		return "middle"
+	case segment.Continues:
+		return "last"
+	}
+	return ""
 }
 
 // printStats writes a table of what a query cost.
