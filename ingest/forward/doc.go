@@ -30,6 +30,8 @@
 //     restart in the middle of one, the rest has the same millisecond and another session: a record that says it goes on from another.
 //   - A line that has no newline yet is not read, while its file is followed, until its newline comes or the file is
 //     finished with: rotated away or removed.
+//   - What rotation moves away is read to its end, also when it came and went while nobody looked, and looked at for a day in
+//     case that somebody writes to it late. A file that may be such a one, or cannot be found or read, is told and counted (Stats.Missed).
 //   - Memory is bounded by bytes: a few blocks of text, and Limits.Spool or a fixed bound of encoded batches.
 //
 // It refuses two forwarders on one state folder, records that could not fit a message, and to guess: times are those of

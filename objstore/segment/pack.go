@@ -2,6 +2,7 @@ package segment
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/oklog/ulid/v2"
 )
@@ -12,6 +13,7 @@ const packSize = 64 << 10
 // Packer makes blocks small that have to wait in memory. It is not safe for concurrent use.
 type Packer struct {
 	enc  *encoder
+	buf  []byte
 	cols []byte
 	part Block
 }
@@ -53,10 +55,11 @@ func (p *Packer) Pack(b *Block) *Packed {
 	for c := b.Cursor(); c.Left() > 0; {
 		p.part.Reset()
 		c.AppendTo(&p.part, max(1, c.fit(min(c.Left(), MaxBlockRecords), packSize)))
-		text := p.enc.text.EncodeAll(p.part.Text, nil)
-		n := len(text)
+		p.buf = p.enc.text.EncodeAll(p.part.Text, p.buf[:0])
+		n := len(p.buf)
 		p.cols = appendIDs(p.cols[:0], &p.part, number)
-		data := p.enc.appendFrame(text, kindIDs, p.cols)
+		p.buf = p.enc.appendFrame(p.buf, kindIDs, p.cols)
+		data := slices.Clone(p.buf) // to the byte: an encoder's buffer has room for what does not compress
 		out.parts = append(out.parts, part{p.part.First(), n, len(p.part.Text), data})
 		out.size += int64(cap(data))
 	}
