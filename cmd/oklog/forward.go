@@ -319,6 +319,9 @@ func summary(topic string, s forward.Stats, took time.Duration) string {
 			odd = append(odd, humanize.Comma(o.n)+" "+o.what)
 		}
 	}
+	if s.Missed > 0 {
+		odd = append(odd, humanize.Comma(s.Missed)+" rotated files that could not be read")
+	}
 	if len(odd) > 0 {
 		line += "; " + strings.Join(odd, ", ")
 	}
