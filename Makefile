@@ -34,7 +34,7 @@ servers: ## build the S3 servers that tests run, once, into .cache/bin
 		echo 'building MinIO and versitygw for the tests, once: this takes 3 to 10 minutes'
 	@go run ./objstore/buckettest/servers/install
 
-test: servers ## all tests, on a real NATS server, MinIO and versitygw
+test: build servers ## all tests, on a real NATS server, MinIO and versitygw
 	go test -timeout $(TIMEOUT) ./...
 	.ci/quickstart
 
