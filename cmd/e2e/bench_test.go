@@ -2,7 +2,10 @@ package e2e
 
 import (
 	"bytes"
+	"encoding/base64"
+	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -74,6 +77,42 @@ func BenchmarkTopics(b *testing.B) {
 		}
 		b.ReportMetric(float64(in.peak)/(1<<20), "ingest-MiB")
 		b.ReportMetric(in.cpu.Seconds()/(float64(len(text))/1e9), "ingest-cpu-s/GB")
+		b.StartTimer()
+	}
+}
+
+// BenchmarkDense has an ingester store text that hardly compresses (random, in base64) in two buckets, and reports its peak memory.
+func BenchmarkDense(b *testing.B) {
+	const size = 384 << 20
+	path := filepath.Join(b.TempDir(), "dense.log")
+	raw := make([]byte, 75) // 100 characters
+	random := rand.NewChaCha8([32]byte{1})
+	var text bytes.Buffer
+	for text.Len() < size {
+		if _, err := random.Read(raw); err != nil {
+			b.Fatal(err)
+		}
+		text.WriteString(base64.StdEncoding.EncodeToString(raw))
+		text.WriteByte('\n')
+	}
+	if err := os.WriteFile(path, text.Bytes(), 0o644); err != nil {
+		b.Fatal(err)
+	}
+	text = bytes.Buffer{}
+	b.SetBytes(size)
+	for b.Loop() {
+		b.StopTimer()
+		s := newSystem(b, 1)
+		s.buckets = append(s.buckets, s.minio[0].NewBucket(b, "copies"))
+		in := s.ingester("--flush-age", "2s")
+		b.StartTimer()
+		s.forward("--quiet", "--topic", "dense", path)
+		s.settled()
+		b.StopTimer()
+		if code := in.stop(); code != 0 {
+			b.Fatalf("the ingester ends with %d", code)
+		}
+		b.ReportMetric(float64(in.peak)/(1<<20), "ingest-MiB")
 		b.StartTimer()
 	}
 }
