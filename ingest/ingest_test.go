@@ -84,6 +84,12 @@ func (f *fixture) batch(ms uint64, texts ...string) (id string, body []byte) {
 		}
 		b.Append(r.First(), []byte(text), 0)
 	}
+	return f.encode(b)
+}
+
+// encode makes a batch of a block.
+func (f *fixture) encode(b *segment.Block) (id string, body []byte) {
+	f.t.Helper()
 	w, err := segment.NewWriter(segment.WriterConfig{})
 	if err != nil {
 		f.t.Fatal(err)
@@ -282,25 +288,15 @@ func TestRecordsOfSeveralDaysAreCutByDay(t *testing.T) {
 	for i := range uint64(5) { // five days in one batch
 		want = append(want, fmt.Sprint("day ", i))
 	}
-	id, body := func() (string, []byte) {
-		b := &segment.Block{Sources: f.ids}
-		for i, text := range want {
-			r, _ := f.minter.At(base+uint64(i)*day, 1)
-			b.Append(r.First(), []byte(text), 0)
-		}
-		w, _ := segment.NewWriter(segment.WriterConfig{})
-		var out bytes.Buffer
-		w.Reset(&out)
-		c := b.Cursor()
-		if err := w.Take(&c, b.Len()); err != nil {
-			t.Fatal(err)
-		}
-		name, err := w.Finish()
+	b := &segment.Block{Sources: f.ids}
+	for i, text := range want {
+		r, err := f.minter.At(base+uint64(i)*day, 1)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return name.String(), out.Bytes()
-	}()
+		b.Append(r.First(), []byte(text), 0)
+	}
+	id, body := f.encode(b)
 	f.publish("old", id, body)
 	_, stop := f.start(f.stream, ingest.Config{FlushAge: 10 * time.Millisecond})
 	f.settled()
@@ -478,21 +474,8 @@ func TestWildTimesHoldNobodyUp(t *testing.T) {
 			b.Append(r.First(), []byte("wild"), 0)
 		}
 		b.Sort()
-		w, err := segment.NewWriter(segment.WriterConfig{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		var out bytes.Buffer
-		w.Reset(&out)
-		c := b.Cursor()
-		if err := w.Take(&c, b.Len()); err != nil {
-			t.Fatal(err)
-		}
-		name, err := w.Finish()
-		if err != nil {
-			t.Fatal(err)
-		}
-		f.publish("wild", name.String(), out.Bytes())
+		id, body := f.encode(b)
+		f.publish("wild", id, body)
 	}
 	g := &topicGate{Bucket: f.bucket, topic: "wild", open: make(chan struct{})}
 	// A flush for each batch.
@@ -642,7 +625,6 @@ func TestSegmentsAreMerged(t *testing.T) {
 		want = append(want, fmt.Sprintf("%02d", i))
 	}
 	for _, k := range []int{2, 0, 1} {
-		var mine []string
 		b := &segment.Block{Sources: f.ids}
 		m, err := segment.NewMinter(rand.Reader, func(s uint64) { f.ids[s] = segment.Source{{Key: "host", Value: "a"}} })
 		if err != nil {
@@ -651,19 +633,9 @@ func TestSegmentsAreMerged(t *testing.T) {
 		for i := k; i < 30; i += 3 {
 			r, _ := m.At(base+uint64(i), 1)
 			b.Append(r.First(), []byte(want[i]), 0)
-			mine = append(mine, want[i])
 		}
-		w, _ := segment.NewWriter(segment.WriterConfig{})
-		var out bytes.Buffer
-		w.Reset(&out)
-		c := b.Cursor()
-		if err := w.Take(&c, len(mine)); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := w.Finish(); err != nil {
-			t.Fatal(err)
-		}
-		f.publish("t", fmt.Sprint(k), out.Bytes())
+		id, body := f.encode(b)
+		f.publish("t", id, body)
 	}
 	_, stop := f.start(f.stream, ingest.Config{FlushAge: 200 * time.Millisecond})
 	f.settled()
