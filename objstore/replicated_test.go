@@ -1,7 +1,6 @@
 package objstore_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -31,25 +29,8 @@ type set struct {
 	faulty []*buckettest.Faulty
 	memory []*objstore.Memory
 	reg    *prometheus.Registry
-	log    *lockedBuffer
+	log    *buckettest.Log
 	clock  atomic.Int64 // s
-}
-
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
 
 // newSet returns n buckets of which quorum must take a write; the test fails if it leaves a
@@ -57,7 +38,7 @@ func (b *lockedBuffer) String() string {
 func newSet(t *testing.T, n, quorum int, cfg objstore.ReplicatedConfig) *set {
 	t.Helper()
 	ignore := goleak.IgnoreCurrent()
-	s := &set{reg: prometheus.NewRegistry(), log: new(lockedBuffer)}
+	s := &set{reg: prometheus.NewRegistry(), log: new(buckettest.Log)}
 	s.clock.Store(1_000_000)
 	cfg.Registerer, cfg.Logger = s.reg, slog.New(slog.NewTextHandler(s.log, nil))
 	cfg.Now = func() time.Time { return time.Unix(s.clock.Load(), 0) }

@@ -24,7 +24,8 @@
 //     object that has gone since it was listed (compacted) is looked for in a new listing, and the
 //     query goes on behind the last record that it put out.
 //   - It streams: the first records are put out while the rest is being read, and a limit ends the reading.
-//   - Memory is bounded by bytes (Config.MaxBytes, Config.MaxHotBytes), whatever the range.
+//   - Memory is bounded by bytes (Config.MaxBytes, Config.MaxHotBytes), whatever the range; beyond that there is
+//     one packed block for each of the segments that overlap, of what was found in it.
 //
 // It does not know who publishes records or how (Hot is all that it sees of that), prints nothing and retries
 // nothing: the bucket does.

@@ -36,7 +36,7 @@ type Config struct {
 	Fetches  int // range reads in flight; 0: 32
 	Listings int // listings in flight; 0: 16
 	// MaxBytes bounds what a query has in flight: blocks as they are fetched, and what was found
-	// in them. One block, or one for each of the segments that overlap at some time, goes beyond it. 0: 64 MiB.
+	// in them. What goes beyond it, one block for each of the segments that overlap at some time, is packed. 0: 64 MiB.
 	MaxBytes int64
 	// MaxHotBytes bounds the unflushed batches of a query; beyond, the answer is partial. 0: 256 MiB.
 	MaxHotBytes int64

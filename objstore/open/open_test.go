@@ -141,24 +141,6 @@ func TestRedact(t *testing.T) {
 	}
 }
 
-// logBuffer takes log output from several goroutines.
-type logBuffer struct {
-	mu  sync.Mutex
-	buf strings.Builder
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
-
 // TestReal opens buckets on a server and in a folder, as programs do.
 func TestReal(t *testing.T) {
 	server := servers.MinIO(t)
@@ -210,7 +192,7 @@ func TestReal(t *testing.T) {
 		}
 	})
 	t.Run("DeadWithinQuorum", func(t *testing.T) {
-		var log logBuffer
+		var log buckettest.Log
 		cfg := open.Config{WriteQuorum: 1, S3: limits, Logger: slog.New(slog.NewTextHandler(&log, nil))}
 		b, err := open.Bucket(t.Context(), []string{dead, url}, cfg)
 		if err != nil {
@@ -280,7 +262,7 @@ func silent(t *testing.T) (url string, connections *atomic.Int64) {
 func TestSilentBucket(t *testing.T) {
 	url, connections := silent(t)
 	for _, readOnly := range []bool{true, false} {
-		var log logBuffer
+		var log buckettest.Log
 		cfg := open.Config{
 			WriteQuorum: 2, ReadOnly: readOnly, Logger: slog.New(slog.NewTextHandler(&log, nil)), Grace: 10 * time.Millisecond,
 			// Whoever waits for it waits for ever.

@@ -1,7 +1,6 @@
 package s3_test
 
 import (
-	"bytes"
 	"io"
 	"net"
 	"net/http"
@@ -140,20 +139,3 @@ func (r *relay) serve(client net.Conn, target string) {
 	_ = client.(*net.TCPConn).SetLinger(0) // a reset, not an orderly end
 }
 
-// logBuffer takes log output from several goroutines.
-type logBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}

@@ -136,7 +136,7 @@ func TestFirstAttemptFails(t *testing.T) {
 	} {
 		for op, call := range ops() {
 			t.Run(name+"/"+op, func(t *testing.T) {
-				var log logBuffer
+				var log buckettest.Log
 				reg := prometheus.NewRegistry()
 				cfg := config(t)
 				cfg.Logger, cfg.Registerer = slog.New(slog.NewTextHandler(&log, nil)), reg

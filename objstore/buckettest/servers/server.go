@@ -207,16 +207,6 @@ func (s *Server) Kill() {
 	}
 }
 
-// Output returns the end of what the server printed since its last start.
-func (s *Server) Output() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.process == nil {
-		return ""
-	}
-	return string(s.process.output())
-}
-
 // URL returns the bucket's URL as --bucket takes it, with the server's credentials in it.
 func (s *Server) URL(bucket string) string {
 	u := url.URL{Scheme: "s3", User: url.UserPassword(s.AccessKey, s.SecretKey), Host: s.Addr, Path: "/" + bucket, RawQuery: "tls=false"}
