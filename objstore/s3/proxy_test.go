@@ -138,4 +138,3 @@ func (r *relay) serve(client net.Conn, target string) {
 	}
 	_ = client.(*net.TCPConn).SetLinger(0) // a reset, not an orderly end
 }
-
