@@ -1,0 +1,136 @@
+package dfa
+
+const lanes = 4
+
+// What stands in a row instead of a state. The table holds states as the place of their row, all below special.
+const (
+	special = 1 << 31
+
+	stateMulti   = special | iota // a byte that is not ASCII: decode the rune
+	stateUnknown                  // not made yet
+	stateMatch                    // the line matches
+	stateDead                     // it does not, whatever follows
+	stateNone                     // given up
+)
+
+const (
+	// stateCost is what a state takes beside its row and its key: its place in the map and in the list of keys.
+	stateCost = 96
+	// minPace is the number of bytes to be walked for each state that is made, or the matcher gives up: below that package regexp is as fast.
+	minPace = 32
+)
+
+// DFA matches lines against a Program. It makes states when it comes to them and keeps them, so
+// it gets faster as it goes. It is not for concurrent use.
+type DFA struct {
+	p      *Program
+	subset *subset
+
+	table  []uint32          // a row for each state: the state that follows, by column
+	states map[string]uint32 // by key
+	keys   []string          // by number: the row of state n begins at n*stride
+	used   int               // bytes
+	limit  int               // of used
+
+	lane   [lanes]lane
+	pieces []piece
+
+	walked  int  // bytes since the cache was last empty
+	flushed bool // it has been full
+}
+
+// lane is one of the walks through a text that go on at once.
+type lane struct {
+	state   uint32
+	at, end int    // what is left of its piece: text[at:end]. The piece ends with a newline
+	begin   int    // where the piece begins, or the line behind the last that matched
+	lines   []Line // found in this lane
+	from    int    // the first of lines that is of this piece
+}
+
+// piece says where the lines of a part of the text are: lane.lines[from:to].
+type piece struct{ begin, lane, from, to int }
+
+// New returns a matcher with an empty cache.
+func (p *Program) New() *DFA {
+	d := &DFA{p: p, subset: newSubset(p), states: map[string]uint32{}, limit: MaxMemory}
+	d.begin()
+	return d
+}
+
+// begin empties the cache but for the state in which lines begin: state 0.
+func (d *DFA) begin() {
+	clear(d.states)
+	d.table, d.keys = d.table[:0], d.keys[:0]
+	d.used, d.walked = 0, 0
+	d.subset.begin(begins)
+	d.add(string(d.subset.key))
+}
+
+// add makes a state.
+func (d *DFA) add(key string) uint32 {
+	state := uint32(len(d.table))
+	d.keys = append(d.keys, key)
+	d.states[key] = state
+	d.table = append(d.table, stateMulti, stateMulti)
+	d.table[state] = stateUnknown
+	for range d.p.classes.first {
+		d.table = append(d.table, stateUnknown)
+	}
+	d.used += d.cost(key)
+	return state
+}
+
+func (d *DFA) cost(key string) int { return len(key) + 4*int(d.p.stride) + stateCost }
+
+// step finds what follows the state of a lane on the symbol of a column, and puts it into the table.
+func (d *DFA) step(l *lane, col uint32) uint32 {
+	next := uint32(stateNone)
+	switch v := d.subset.next(d.keys[l.state/d.p.stride], col); {
+	case v == matching:
+		next = stateMatch
+	case col == colEnd:
+		next = 0
+	case v == failing:
+		next = stateDead
+	default:
+		var ok bool
+		if next, ok = d.intern(); !ok {
+			return stateNone
+		}
+	}
+	d.table[l.state+col] = next
+	return next
+}
+
+// intern returns the state of the set that was just made. Where the cache is full it is emptied first, but for
+// the states on which lanes stand, which get new places. It gives up where that happens too often.
+func (d *DFA) intern() (uint32, bool) {
+	if state, ok := d.states[string(d.subset.key)]; ok {
+		return state, true
+	}
+	key := string(d.subset.key)
+	if d.used+d.cost(key) > d.limit {
+		if d.flushed && d.walked < minPace*len(d.keys) {
+			return stateNone, false
+		}
+		d.flushed = true
+		var stand [lanes]string
+		for i := range d.lane {
+			stand[i] = d.keys[d.lane[i].state/d.p.stride]
+		}
+		d.begin()
+		for i := range d.lane {
+			d.lane[i].state = d.keep(stand[i])
+		}
+	}
+	return d.keep(key), true
+}
+
+// keep returns the state of a key.
+func (d *DFA) keep(key string) uint32 {
+	if state, ok := d.states[key]; ok {
+		return state
+	}
+	return d.add(key)
+}
