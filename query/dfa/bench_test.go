@@ -84,3 +84,32 @@ func BenchmarkLines(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkStates makes states all the time: what a byte costs that needs one, beside package regexp.
+func BenchmarkStates(b *testing.B) {
+	expr, text := manyStates()
+	for _, expr := range []string{expr, `(x|a|b|\w+c){50}d`, `(\pL+\s?){20}[a-c]{1,400}x`} {
+		p := compile(b, expr)
+		b.Run(expr+"/dfa", func(b *testing.B) {
+			b.SetBytes(int64(len(text)))
+			b.ReportAllocs()
+			for b.Loop() {
+				d := p.New()
+				d.pace = 0
+				if _, ok := d.Lines(nil, text); !ok {
+					b.Fatal("gave up")
+				}
+				b.ReportMetric(float64(len(d.keys)), "states")
+			}
+		})
+		b.Run(expr+"/regexp", func(b *testing.B) {
+			re := regexp.MustCompile(expr)
+			b.SetBytes(int64(len(text)))
+			for b.Loop() {
+				for line := range bytes.Lines(text) {
+					re.Match(line[:len(line)-1])
+				}
+			}
+		})
+	}
+}

@@ -16,8 +16,12 @@ const (
 const (
 	// stateCost is what a state takes beside its row and its key: its place in the map and in the list of keys.
 	stateCost = 96
-	// minPace is the number of bytes to be walked for each state that is made, or the matcher gives up: below that package regexp is as fast.
+	// minPace is the number of bytes to be walked for each state that is made, or the matcher gives up: below that, package
+	// regexp is as fast.
 	minPace = 32
+	// restPace is the number of bytes that it then leaves to package regexp, for each state that it made. A text that takes it
+	// to give up again costs little beside that.
+	restPace = 256
 )
 
 // DFA matches lines against a Program. It makes states when it comes to them and keeps them, so
@@ -30,13 +34,17 @@ type DFA struct {
 	states map[string]uint32 // by key
 	keys   []string          // by number: the row of state n begins at n*stride
 	used   int               // bytes
-	limit  int               // of used
+
+	limit int // of used
+	pace  int // minPace, but for tests
+	steal int // minSteal, but for tests
 
 	lane   [lanes]lane
 	pieces []piece
 
 	walked  int  // bytes since the cache was last empty
 	flushed bool // it has been full
+	rest    int  // bytes that it does not look at: it gave up
 }
 
 // lane is one of the walks through a text that go on at once.
@@ -53,7 +61,7 @@ type piece struct{ begin, lane, from, to int }
 
 // New returns a matcher with an empty cache.
 func (p *Program) New() *DFA {
-	d := &DFA{p: p, subset: newSubset(p), states: map[string]uint32{}, limit: MaxMemory}
+	d := &DFA{p: p, subset: newSubset(p), states: map[string]uint32{}, limit: MaxMemory, pace: minPace, steal: minSteal}
 	d.begin()
 	return d
 }
@@ -63,6 +71,9 @@ func (d *DFA) begin() {
 	clear(d.states)
 	d.table, d.keys = d.table[:0], d.keys[:0]
 	d.used, d.walked = 0, 0
+	for i := range d.lane {
+		d.lane[i].state = 0
+	}
 	d.subset.begin(begins)
 	d.add(string(d.subset.key))
 }
@@ -111,7 +122,9 @@ func (d *DFA) intern() (uint32, bool) {
 	}
 	key := string(d.subset.key)
 	if d.used+d.cost(key) > d.limit {
-		if d.flushed && d.walked < minPace*len(d.keys) {
+		if d.flushed && d.walked < d.pace*len(d.keys) {
+			d.rest, d.flushed = restPace*len(d.keys), false
+			d.begin()
 			return stateNone, false
 		}
 		d.flushed = true
@@ -125,6 +138,15 @@ func (d *DFA) intern() (uint32, bool) {
 		}
 	}
 	return d.keep(key), true
+}
+
+// resting tells whether a text is to be left to package regexp.
+func (d *DFA) resting(text []byte) bool {
+	if d.rest <= 0 {
+		return false
+	}
+	d.rest -= len(text) + 1
+	return true
 }
 
 // keep returns the state of a key.

@@ -22,6 +22,9 @@ func (d *DFA) lines(dst []Line, text []byte, n int) ([]Line, bool) {
 	if d.p.every {
 		return everyLine(dst, text), true
 	}
+	if d.resting(text) {
+		return dst, false
+	}
 	d.pieces = d.pieces[:0]
 	for i := range d.lane {
 		d.lane[i] = lane{lines: d.lane[i].lines[:0]}
@@ -35,7 +38,6 @@ func (d *DFA) lines(dst []Line, text []byte, n int) ([]Line, bool) {
 		ok = ok && d.alone(&d.lane[i], text)
 	}
 	if !ok {
-		d.flushed = false
 		return dst, false
 	}
 	for i := range d.lane {
@@ -62,7 +64,7 @@ func (d *DFA) share(text []byte) bool {
 			}
 		}
 		left := most.end - most.at
-		if left < minSteal {
+		if left < d.steal {
 			return false
 		}
 		middle := most.at + left/2

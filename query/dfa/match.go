@@ -24,6 +24,9 @@ func (d *DFA) match(text []byte, class *[256]uint8) (matched, ok bool) {
 	if d.p.every {
 		return true, true
 	}
+	if d.resting(text) {
+		return false, false
+	}
 	l := &d.lane[0]
 	l.state = 0
 	for i := 0; i < len(text); {

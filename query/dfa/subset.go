@@ -45,7 +45,7 @@ func newSubset(p *Program) *subset {
 // begin makes the set of a search that starts at a place that has the given begins before it.
 func (s *subset) begin(before syntax.EmptyOp) verdict {
 	s.reset()
-	s.follow(s.p.start, before, ends|words)
+	s.follow(s.p.start, before&begins, ends|words)
 	return s.finish(before)
 }
 
@@ -75,10 +75,10 @@ func (s *subset) next(key string, col uint32) verdict {
 	before = runeFlags(r)
 	for _, pc := range s.from {
 		if takes(&s.p.insts[pc], r) {
-			s.follow(s.p.insts[pc].Out, before, ends|words)
+			s.follow(s.p.insts[pc].Out, before&begins, ends|words)
 		}
 	}
-	s.follow(s.p.start, before, ends|words)
+	s.follow(s.p.start, before&begins, ends|words)
 	return s.finish(before)
 }
 
@@ -154,8 +154,8 @@ func (s *subset) members(key string) (before syntax.EmptyOp) {
 	return syntax.EmptyOp(key[0])
 }
 
-// runeFlags tells what a rune is to the place behind it: the end of a line or, in the
-// place of both word assertions, a word character.
+// runeFlags tells what a rune is to the place behind it: the end of a line, or a word character, for which both word
+// assertions stand.
 func runeFlags(r rune) syntax.EmptyOp {
 	switch {
 	case r == '\n':
