@@ -1,165 +1,72 @@
 package dfa
 
 import (
-	"encoding/binary"
-	"fmt"
 	"regexp/syntax"
-	"slices"
-	"unicode"
+	"unicode/utf8"
 )
 
-// classes parts the runes into classes: no instruction of the program tells two runes of a class
-// apart. There are few of them, a dozen for most patterns.
-type classes struct {
-	cuts  []rune   // where intervals of runes begin, ascending; the first is 0
-	of    []uint16 // the class of each interval
-	first []rune   // a rune of each class. Classes are numbered in the order of their first runes
-}
+// The columns of a state's row: the end of the text, then the classes of ASCII characters, then the other bytes. Those
+// that are in no UTF-8 share one, which makes 245 at most.
+const (
+	colEnd   = 0
+	colASCII = 1
 
-// class finds the class of a rune.
-func (c *classes) class(r rune) uint16 {
-	lo, hi := 0, len(c.cuts)
-	for lo+1 < hi {
-		if mid := int(uint(lo+hi) >> 1); c.cuts[mid] <= r {
-			lo = mid
-		} else {
-			hi = mid
-		}
-	}
-	return c.of[lo]
-}
+	highCols   = 64 + 51 + 1 // 0x80 to 0xbf, the 51 that begin a rune, and the others
+	firstLead2 = 0xc2
+	lastLead   = 0xf4
+)
 
-// newClasses finds the classes of a program, by refinement: all runes are one class, and then each set of
-// runes that an instruction takes parts the classes that it cuts through.
-func newClasses(insts []syntax.Inst) (classes, error) {
-	sets, work := runeSets(insts)
-	if work > maxWork {
-		return classes{}, errWork()
-	}
-	cuts := []rune{0}
-	for _, set := range sets {
-		for i := 0; i < len(set); i += 2 {
-			cuts = append(cuts, set[i], set[i+1]+1)
-		}
-	}
-	slices.Sort(cuts)
-	cuts = slices.Compact(cuts)
-	if cuts[len(cuts)-1] > unicode.MaxRune {
-		cuts = cuts[:len(cuts)-1]
-	}
-
-	of := make([]int, len(cuts))
-	next := 1
-	parted := map[int]int{} // the class of what is in the set, of each class that holds some of it
-	for _, set := range sets {
-		clear(parted)
-		for i := 0; i < len(set); i += 2 {
-			at, _ := slices.BinarySearch(cuts, set[i])
-			for ; at < len(cuts) && cuts[at] <= set[i+1]; at++ {
-				in, ok := parted[of[at]]
-				if !ok {
-					in = next
-					parted[of[at]] = in
-					next++
-				}
-				of[at] = in
-				work++
-			}
-			if work++; work > maxWork {
-				return classes{}, errWork()
-			}
-		}
-	}
-	return number(cuts, of)
-}
-
-func errWork() error {
-	return fmt.Errorf("%w: its classes of characters take more than %d steps to sort out", ErrTooLarge, maxWork)
-}
-
-// number gives classes their final numbers and joins neighbouring intervals of one class.
-func number(cuts []rune, of []int) (classes, error) {
-	c := classes{}
-	final := map[int]uint16{}
-	for i, old := range of {
-		class, ok := final[old]
-		if !ok {
-			if len(c.first) == MaxClasses {
-				return classes{}, fmt.Errorf("%w: it tells more than %d classes of characters apart", ErrTooLarge, MaxClasses)
-			}
-			class = uint16(len(c.first))
-			final[old] = class
-			c.first = append(c.first, cuts[i])
-		}
-		if n := len(c.of); n == 0 || c.of[n-1] != class {
-			c.cuts = append(c.cuts, cuts[i])
-			c.of = append(c.of, class)
-		}
-	}
-	return c, nil
-}
-
-// runeSets lists the different sets of runes that the program asks for, each as pairs of first and last. The
-// newline is always one of them: it ends lines. It stops behind maxWork runes.
-func runeSets(insts []syntax.Inst) (sets [][]rune, work int) {
-	sets = [][]rune{{'\n', '\n'}}
-	type place struct {
-		first *rune
-		n     int
-	}
-	repeated := map[place]bool{} // x{1000} is a thousand instructions with one slice
-	seen := map[string]bool{}
+// columns gives each byte its column, and says how many there are. No instruction of the program tells two ASCII characters
+// of a column apart.
+func columns(insts []syntax.Inst) (cols [256]uint8, n uint32) {
+	var class [utf8.RuneSelf]uint8
+	classes := part(&class, func(r rune) bool { return r == '\n' })
 	words := false
-	var key []byte
 	for i := range insts {
-		set, single := insts[i].Rune, [2]rune{}
-		switch insts[i].Op {
+		in := &insts[i]
+		switch in.Op {
 		case syntax.InstEmptyWidth:
-			op := syntax.EmptyOp(insts[i].Arg)
-			words = words || op&(syntax.EmptyWordBoundary|syntax.EmptyNoWordBoundary) != 0
-			continue
+			words = words || asksWord(in)
 		case syntax.InstRune, syntax.InstRune1:
-		default:
-			continue // InstRuneAny tells nothing apart, InstRuneAnyNotNL the newline
-		}
-		if len(set) == 0 {
-			continue
-		}
-		if at := (place{&set[0], len(set)}); repeated[at] {
-			continue
-		} else {
-			repeated[at] = true
-		}
-		if len(set) == 1 {
-			single = [2]rune{set[0], set[0]}
-			set = single[:]
-			if syntax.Flags(insts[i].Arg)&syntax.FoldCase != 0 && insts[i].Op == syntax.InstRune {
-				set = orbit(set[0])
-			}
-		}
-		if work += len(set); work > maxWork {
-			return nil, work
-		}
-		key = key[:0]
-		for _, r := range set {
-			key = binary.LittleEndian.AppendUint32(key, uint32(r))
-		}
-		if !seen[string(key)] {
-			seen[string(key)] = true
-			sets = append(sets, slices.Clone(set))
+			classes = part(&class, func(r rune) bool { return takes(in, r) })
 		}
 	}
 	if words {
-		sets = append(sets, []rune{'0', '9', 'A', 'Z', '_', '_', 'a', 'z'})
+		classes = part(&class, syntax.IsWordChar)
 	}
-	return sets, work
+	for b, c := range class {
+		cols[b] = colASCII + c
+	}
+	high := colASCII + classes
+	for b := utf8.RuneSelf; b < len(cols); b++ {
+		switch {
+		case b < firstLead2-2:
+			cols[b] = high + uint8(b-utf8.RuneSelf)
+		case firstLead2 <= b && b <= lastLead:
+			cols[b] = high + 64 + uint8(b-firstLead2)
+		default:
+			cols[b] = high + highCols - 1
+		}
+	}
+	return cols, uint32(high) + highCols
 }
 
-// orbit lists a rune and all that equal it when case is ignored.
-func orbit(r rune) []rune {
-	set := []rune{r, r}
-	for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) {
-		set = append(set, f, f)
+// part parts the classes that a set cuts through, and counts the classes.
+func part(class *[utf8.RuneSelf]uint8, in func(rune) bool) uint8 {
+	var ids [2 * utf8.RuneSelf]uint8 // of a class's outside and inside: the new number and one
+	n := uint8(0)
+	for b, c := range class {
+		k := 2 * int(c)
+		if in(rune(b)) {
+			k++
+		}
+		if ids[k] == 0 {
+			n++
+			ids[k] = n
+		}
+		class[b] = ids[k] - 1
 	}
-	return set
+	return n
 }
+
+func asksWord(in *syntax.Inst) bool { return syntax.EmptyOp(in.Arg)&words != 0 }

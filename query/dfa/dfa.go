@@ -1,16 +1,17 @@
 package dfa
 
+import "slices"
+
 const lanes = 4
 
 // What stands in a row instead of a state. The table holds states as the place of their row, all below special.
 const (
 	special = 1 << 31
 
-	stateMulti   = special | iota // a byte that is not ASCII: decode the rune
-	stateUnknown                  // not made yet
+	stateUnknown = special | iota // not made yet
 	stateMatch                    // the line matches
 	stateDead                     // it does not, whatever follows
-	stateNone                     // given up
+	stateNone                     // given up: in no row
 )
 
 const (
@@ -75,7 +76,7 @@ func (d *DFA) begin() {
 		d.lane[i].state = 0
 	}
 	d.subset.begin(begins)
-	d.add(string(d.subset.key))
+	d.add(string(d.subset.pack()))
 }
 
 // add makes a state.
@@ -83,9 +84,8 @@ func (d *DFA) add(key string) uint32 {
 	state := uint32(len(d.table))
 	d.keys = append(d.keys, key)
 	d.states[key] = state
-	d.table = append(d.table, stateMulti, stateMulti)
-	d.table[state] = stateUnknown
-	for range d.p.classes.first {
+	d.table = slices.Grow(d.table, int(d.p.stride))
+	for range d.p.stride {
 		d.table = append(d.table, stateUnknown)
 	}
 	d.used += d.cost(key)
@@ -94,38 +94,55 @@ func (d *DFA) add(key string) uint32 {
 
 func (d *DFA) cost(key string) int { return len(key) + 4*int(d.p.stride) + stateCost }
 
-// step finds what follows the state of a lane on the symbol of a column, and puts it into the table.
-func (d *DFA) step(l *lane, col uint32) uint32 {
-	next := uint32(stateNone)
-	switch v := d.subset.next(d.keys[l.state/d.p.stride], col); {
-	case v == matching:
+// follow gives the state that follows the one of a lane on a byte, which stands in a column.
+func (d *DFA) follow(l *lane, b byte, col uint8) uint32 {
+	next := d.table[l.state+uint32(col)]
+	if next != stateUnknown {
+		return next
+	}
+	if col == colEnd {
+		return d.finish(l)
+	}
+	switch d.subset.read(d.keys[l.state/d.p.stride], b) {
+	case matching:
 		next = stateMatch
-	case col == colEnd:
-		next = 0
-	case v == failing:
+	case failing:
 		next = stateDead
 	default:
-		var ok bool
-		if next, ok = d.intern(); !ok {
+		// Lanes may have to move to other states, this one too.
+		if next = d.intern(); next == stateNone {
 			return stateNone
 		}
 	}
-	d.table[l.state+col] = next
+	d.table[l.state+uint32(col)] = next
 	return next
+}
+
+// finish gives what follows the state of a lane at the end of the text: a match, or the state in which the next line begins.
+func (d *DFA) finish(l *lane) uint32 {
+	next := &d.table[l.state+colEnd]
+	if *next == stateUnknown {
+		*next = 0
+		if d.subset.end(d.keys[l.state/d.p.stride]) {
+			*next = stateMatch
+		}
+	}
+	return *next
 }
 
 // intern returns the state of the set that was just made. Where the cache is full it is emptied first, but for
 // the states on which lanes stand, which get new places. It gives up where that happens too often.
-func (d *DFA) intern() (uint32, bool) {
-	if state, ok := d.states[string(d.subset.key)]; ok {
-		return state, true
+func (d *DFA) intern() uint32 {
+	packed := d.subset.pack()
+	if state, ok := d.states[string(packed)]; ok {
+		return state
 	}
-	key := string(d.subset.key)
+	key := string(packed)
 	if d.used+d.cost(key) > d.limit {
 		if d.flushed && d.walked < d.pace*len(d.keys) {
 			d.rest, d.flushed = restPace*len(d.keys), false
 			d.begin()
-			return stateNone, false
+			return stateNone
 		}
 		d.flushed = true
 		var stand [lanes]string
@@ -137,7 +154,7 @@ func (d *DFA) intern() (uint32, bool) {
 			d.lane[i].state = d.keep(stand[i])
 		}
 	}
-	return d.keep(key), true
+	return d.keep(key)
 }
 
 // resting tells whether a text is to be left to package regexp.

@@ -3,7 +3,6 @@ package dfa
 import (
 	"bytes"
 	"slices"
-	"unicode/utf8"
 )
 
 // Line is where a line stands in a text: text[Start:End], with its newline at End.
@@ -155,32 +154,27 @@ func (d *DFA) alone(l *lane, text []byte) bool {
 	return true
 }
 
-// advance takes a lane over one symbol, or more as long as they are not ASCII, or over the rest of a line that is decided. It is not
-// ok where it gave up.
+// advance takes a lane over one byte, or over the rest of a line that is decided. It is not ok where it gave up.
 func (d *DFA) advance(l *lane, text []byte) bool {
-	for {
-		next, width := d.symbol(l, text[l.at:], &d.p.line)
-		switch {
-		case next < special:
-			l.state = next
-			l.at += width
-			d.walked += width
-			if l.at == l.end || text[l.at] < utf8.RuneSelf {
-				return true
-			}
-			continue
-		case next == stateNone:
-			return false
-		}
-		end := l.at + bytes.IndexByte(text[l.at:], '\n')
-		if next == stateMatch {
-			start := l.begin + bytes.LastIndexByte(text[l.begin:l.at], '\n') + 1
-			l.lines = append(l.lines, Line{start, end})
-			l.begin = end + 1
-		}
-		l.at, l.state = end+1, 0
+	b := text[l.at]
+	next := d.follow(l, b, d.p.line[b])
+	switch {
+	case next < special:
+		l.state = next
+		l.at++
+		d.walked++
 		return true
+	case next == stateNone:
+		return false
 	}
+	end := l.at + bytes.IndexByte(text[l.at:], '\n')
+	if next == stateMatch {
+		start := l.begin + bytes.LastIndexByte(text[l.begin:l.at], '\n') + 1
+		l.lines = append(l.lines, Line{start, end})
+		l.begin = end + 1
+	}
+	l.at, l.state = end+1, 0
+	return true
 }
 
 func everyLine(dst []Line, text []byte) []Line {

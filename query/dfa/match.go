@@ -3,7 +3,6 @@ package dfa
 import (
 	"bytes"
 	"regexp/syntax"
-	"unicode/utf8"
 )
 
 // Line tells whether the line that begins at start matches, and where its newline is. It is not ok where
@@ -45,7 +44,7 @@ func (d *DFA) match(text []byte, class *[256]uint8) (matched, ok bool) {
 		if k == len(t) {
 			break
 		}
-		next, width := d.symbol(l, text[i:], class)
+		next, width := d.follow(l, text[i], class[text[i]]), 1
 		if next == stateDead {
 			next, width = d.nextLine(text[i:])
 		}
@@ -60,26 +59,7 @@ func (d *DFA) match(text []byte, class *[256]uint8) (matched, ok bool) {
 		l.state = next
 		i += width
 	}
-	next := d.table[l.state+colEnd]
-	if next == stateUnknown {
-		next = d.step(l, colEnd)
-	}
-	return next == stateMatch, true
-}
-
-// symbol finds the state that follows on the first symbol of text, where the table has none for its first byte.
-func (d *DFA) symbol(l *lane, text []byte, class *[256]uint8) (next uint32, width int) {
-	col, width := uint32(class[text[0]]), 1
-	if text[0] >= utf8.RuneSelf {
-		var r rune
-		r, width = utf8.DecodeRune(text)
-		col = d.p.column(r)
-	}
-	next = d.table[l.state+col]
-	if next == stateUnknown {
-		next = d.step(l, col)
-	}
-	return next, width
+	return d.finish(l) == stateMatch, true
 }
 
 // nextLine is for a dead state: (?m)^ may yet match behind a newline. It gives the state there, and the way.
@@ -94,9 +74,5 @@ func (d *DFA) nextLine(text []byte) (next uint32, width int) {
 	case failing:
 		return stateDead, 0
 	}
-	next, ok := d.intern()
-	if !ok {
-		return stateNone, 0
-	}
-	return next, i + 1
+	return d.intern(), i + 1
 }

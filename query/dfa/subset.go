@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"regexp/syntax"
 	"slices"
+	"unicode/utf8"
 )
 
 const (
@@ -16,25 +17,27 @@ const (
 type verdict int
 
 const (
-	open     verdict = iota // it depends on what follows
-	matching                // matches, whatever follows
-	failing                 // matches nothing before the next newline, whatever follows
+	undecided verdict = iota // it depends on what follows
+	matching                 // matches, whatever follows
+	failing                  // matches nothing before the next newline, whatever follows
 )
 
 // subset does the subset construction: from the set of instructions at which the threads of an
-// NFA would stand, and a symbol, the next such set. Only whether there is a match matters, so the set has no order.
+// NFA would stand, and a rune, the next such set. Only whether there is a match matters, so the set has no order.
 //
-// A set holds instructions that take a rune, and assertions ($, \z, \b, \B) that hang on the rune
-// to come. All others are followed or dropped when the set is made. Sets are keys: strings of what the rune before
-// was, as far as the assertions ask, and of the instructions, ascending.
+// The set holds instructions that take a rune, and assertions ($, \z, \b, \B) that hang on the rune
+// to come. All others are followed or dropped when it is made.
 type subset struct {
-	p     *Program
-	set   []uint16 // the members found so far
-	match bool     // a thread came to the end of the program
-	seen  []uint32 // the round in which an instruction was last followed
+	p      *Program
+	set    []uint16
+	before syntax.EmptyOp // what is before the place, as far as assertions in the set ask
+	held   []byte         // read, but not yet a rune
+	match  bool           // a thread came to the end of the program
+
+	seen  []uint32 // by instruction: the round in which it was last followed
 	round uint32
 	stack []uint32
-	from  []uint16 // the members of the set that is left
+	from  []uint16 // the set that is left
 	key   []byte
 }
 
@@ -42,44 +45,66 @@ func newSubset(p *Program) *subset {
 	return &subset{p: p, seen: make([]uint32, len(p.insts))}
 }
 
-// begin makes the set of a search that starts at a place that has the given begins before it.
+// begin makes the set of a search that starts at a place.
 func (s *subset) begin(before syntax.EmptyOp) verdict {
 	s.reset()
-	s.follow(s.p.start, before&begins, ends|words)
+	s.held = s.held[:0]
+	s.follow(s.p.start, before, ends|words)
 	return s.finish(before)
 }
 
-// next makes the set that follows the one of key, on the symbol of a column. At the end of the text it only tells
-// whether the set matches.
-func (s *subset) next(key string, col uint32) verdict {
-	before := s.members(key)
-	r := rune(-1)
-	if col >= colRune {
-		r = s.p.classes.first[col-colRune]
+// read makes the set that follows the one of key on a byte. A byte that leaves a rune unfinished is held; what is no rune
+// is U+FFFD, byte by byte, as it is to the regexp package.
+func (s *subset) read(key string, b byte) verdict {
+	s.unpack(key)
+	s.held = append(s.held, b)
+	v := undecided
+	for v == undecided && utf8.FullRune(s.held) {
+		v = s.take()
 	}
-	// First the assertions, now that both sides of the place are known.
-	s.reset()
-	holds := syntax.EmptyOpContext(runeBefore(before), r)
-	for _, pc := range s.from {
-		s.follow(uint32(pc), holds, 0)
+	return v
+}
+
+// end tells whether the set of key matches at the end of the text.
+func (s *subset) end(key string) bool {
+	s.unpack(key)
+	for len(s.held) > 0 {
+		if v := s.take(); v != undecided {
+			return v == matching
+		}
 	}
+	s.assert(-1)
+	return s.match
+}
+
+// take takes a rune of the bytes that are held.
+func (s *subset) take() verdict {
+	r, size := utf8.DecodeRune(s.held)
+	s.held = append(s.held[:0], s.held[size:]...)
+	s.assert(r)
 	if s.match {
 		return matching
 	}
-	if col == colEnd {
-		return failing
-	}
-	s.from = append(s.from[:0], s.set...)
-	// Then the rune.
+	s.from, s.set = s.set, s.from
 	s.reset()
-	before = runeFlags(r)
+	before := runeFlags(r)
 	for _, pc := range s.from {
-		if takes(&s.p.insts[pc], r) {
-			s.follow(s.p.insts[pc].Out, before&begins, ends|words)
+		if in := &s.p.insts[pc]; takes(in, r) {
+			s.follow(in.Out, before&begins, ends|words)
 		}
 	}
 	s.follow(s.p.start, before&begins, ends|words)
 	return s.finish(before)
+}
+
+// assert follows the assertions of the set, now that the rune behind them is known: -1 is the end of the text.
+func (s *subset) assert(r rune) {
+	holds := syntax.EmptyOpContext(runeBefore(s.before), r)
+	s.from, s.set = s.set, s.from
+	s.reset()
+	for _, pc := range s.from {
+		s.follow(uint32(pc), holds, 0)
+	}
 }
 
 func (s *subset) reset() {
@@ -122,36 +147,43 @@ func (s *subset) follow(pc uint32, holds, open syntax.EmptyOp) {
 	}
 }
 
-// finish makes the key of the set.
+// finish puts the set in order.
 func (s *subset) finish(before syntax.EmptyOp) verdict {
-	if s.match {
+	switch {
+	case s.match:
 		return matching
-	}
-	asks := false
-	for _, pc := range s.set {
-		asks = asks || s.p.insts[pc].Op == syntax.InstEmptyWidth
-	}
-	if !asks {
-		before = 0
+	case len(s.set) == 0:
+		return failing
 	}
 	slices.Sort(s.set)
-	s.key = append(s.key[:0], byte(before&s.p.before))
+	s.before = 0
+	for _, pc := range s.set {
+		if s.p.insts[pc].Op == syntax.InstEmptyWidth {
+			s.before = before & s.p.asked
+			break
+		}
+	}
+	return undecided
+}
+
+// pack makes the key of the set: a byte of what is before it and of the number of bytes held, those bytes, and the instructions.
+func (s *subset) pack() []byte {
+	s.key = append(s.key[:0], byte(s.before)|byte(len(s.held))<<6)
+	s.key = append(s.key, s.held...)
 	for _, pc := range s.set {
 		s.key = binary.LittleEndian.AppendUint16(s.key, pc)
 	}
-	if len(s.set) == 0 {
-		return failing
-	}
-	return open
+	return s.key
 }
 
-// members reads a key.
-func (s *subset) members(key string) (before syntax.EmptyOp) {
-	s.from = s.from[:0]
-	for i := 1; i < len(key); i += 2 {
-		s.from = append(s.from, uint16(key[i])|uint16(key[i+1])<<8)
+func (s *subset) unpack(key string) {
+	held := int(key[0] >> 6)
+	s.before = syntax.EmptyOp(key[0] & 0x3f)
+	s.held = append(s.held[:0], key[1:1+held]...)
+	s.set = s.set[:0]
+	for i := 1 + held; i < len(key); i += 2 {
+		s.set = append(s.set, uint16(key[i])|uint16(key[i+1])<<8)
 	}
-	return syntax.EmptyOp(key[0])
 }
 
 // runeFlags tells what a rune is to the place behind it: the end of a line, or a word character, for which both word
