@@ -1,0 +1,193 @@
+package match
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"regexp/syntax"
+	"slices"
+	"strings"
+)
+
+// regexError says where a regular expression is wrong.
+func regexError(text string, err error) error {
+	var at *syntax.Error
+	if !errors.As(err, &at) {
+		return fmt.Errorf("%w %s: %w", ErrPattern, quote(text), err)
+	}
+	if at.Expr == "" || at.Expr == text {
+		return fmt.Errorf("%w %s: %s", ErrPattern, quote(text), at.Code)
+	}
+	if i := strings.Index(text, at.Expr); i >= 0 {
+		return fmt.Errorf("%w %s: %s at byte %d: %s", ErrPattern, quote(text), at.Code, i+1, quote(at.Expr))
+	}
+	return fmt.Errorf("%w %s: %s: %s", ErrPattern, quote(text), at.Code, quote(at.Expr))
+}
+
+// quote quotes a text, or the beginning of a long one.
+func quote(text string) string {
+	const most = 200
+	if len(text) > most {
+		return fmt.Sprintf("%q... (%d bytes)", text[:most], len(text))
+	}
+	return fmt.Sprintf("%q", text)
+}
+
+// instructions is about how many instructions a regular expression compiles to, with repetitions written out.
+func instructions(re *syntax.Regexp) int {
+	n := 1
+	if re.Op == syntax.OpLiteral {
+		n = len(re.Rune)
+	}
+	for _, sub := range re.Sub {
+		n += instructions(sub)
+	}
+	if re.Op == syntax.OpRepeat {
+		times := max(re.Min, re.Max, 1)
+		if n > math.MaxInt32/times {
+			return math.MaxInt32
+		}
+		n *= times
+	}
+	return min(n, math.MaxInt32)
+}
+
+// matchesAll tells that a regular expression matches every record, since it matches the empty text at one of
+// the ends: .* or ^ or x*$.
+func matchesAll(re *syntax.Regexp) bool {
+	return matchesEmpty(re, syntax.OpBeginText, syntax.OpBeginLine) || matchesEmpty(re, syntax.OpEndText, syntax.OpEndLine)
+}
+
+// matchesEmpty tells that re matches the empty text where the given conditions hold.
+func matchesEmpty(re *syntax.Regexp, holds ...syntax.Op) bool {
+	empty := func(sub *syntax.Regexp) bool { return matchesEmpty(sub, holds...) }
+	switch re.Op {
+	case syntax.OpEmptyMatch, syntax.OpStar, syntax.OpQuest:
+		return true
+	case syntax.OpRepeat:
+		return re.Min == 0 || empty(re.Sub[0])
+	case syntax.OpPlus, syntax.OpCapture:
+		return empty(re.Sub[0])
+	case syntax.OpConcat:
+		return !slices.ContainsFunc(re.Sub, func(sub *syntax.Regexp) bool { return !empty(sub) })
+	case syntax.OpAlternate:
+		return slices.ContainsFunc(re.Sub, empty)
+	default:
+		return slices.Contains(holds, re.Op)
+	}
+}
+
+// needles gives the needles that a regular expression stands for, if it stands for at most limit
+// and for nothing else, or nil. The expression is simplified and does not match the empty text.
+func needles(re *syntax.Regexp, limit int) []*needle {
+	all, ok := sequences(re, limit)
+	if !ok || over(all, limit) {
+		return nil
+	}
+	var found []*needle
+	for _, letters := range all {
+		if len(letters) == 0 {
+			return nil
+		}
+		found = append(found, newNeedle(letters))
+	}
+	return found
+}
+
+// over tells that sequences are too many or too long to be worth it.
+func over(all [][]letter, limit int) bool {
+	size := 0
+	for _, letters := range all {
+		size += len(letters)
+	}
+	return len(all) > limit || size > 2*MaxPattern
+}
+
+// sequences gives what re stands for, if it is at most limit sequences of letters.
+func sequences(re *syntax.Regexp, limit int) (all [][]letter, ok bool) {
+	switch re.Op {
+	case syntax.OpEmptyMatch:
+		return [][]letter{nil}, true
+	case syntax.OpLiteral:
+		letters := make([]letter, len(re.Rune))
+		for i, r := range re.Rune {
+			if letters[i], ok = runeLetter(r, re.Flags&syntax.FoldCase != 0); !ok {
+				return nil, false
+			}
+		}
+		return [][]letter{letters}, true
+	case syntax.OpCharClass:
+		return class(re.Rune, limit)
+	case syntax.OpCapture:
+		return sequences(re.Sub[0], limit)
+	case syntax.OpQuest:
+		all, ok = sequences(re.Sub[0], limit)
+		return append(all, nil), ok
+	case syntax.OpAlternate:
+		for _, sub := range re.Sub {
+			some, ok := sequences(sub, limit)
+			if all = append(all, some...); !ok || over(all, limit) {
+				return nil, false
+			}
+		}
+		return all, true
+	case syntax.OpConcat:
+		all = [][]letter{nil}
+		for _, sub := range re.Sub {
+			next, ok := sequences(sub, limit)
+			if !ok || len(all)*len(next) > limit {
+				return nil, false
+			}
+			if all = product(all, next); over(all, limit) {
+				return nil, false
+			}
+		}
+		return all, true
+	default:
+		return nil, false
+	}
+}
+
+// class gives a letter that is any of the runes in ranges, or a letter for each of them.
+func class(ranges []rune, limit int) (all [][]letter, ok bool) {
+	var runes []rune
+	for i := 0; i < len(ranges); i += 2 {
+		if int(ranges[i+1]-ranges[i]) >= maxForms+limit-len(runes) {
+			return nil, false
+		}
+		for r := ranges[i]; r <= ranges[i+1]; r++ {
+			runes = append(runes, r)
+		}
+	}
+	if l, ok := classLetter(runes); ok {
+		return [][]letter{{l}}, true
+	}
+	if len(runes) == 0 || len(runes) > limit {
+		return nil, false
+	}
+	for _, r := range runes {
+		l, ok := classLetter([]rune{r})
+		if !ok {
+			return nil, false
+		}
+		all = append(all, []letter{l})
+	}
+	return all, true
+}
+
+// product puts each of next behind each of all. Both hold at least one.
+func product(all, next [][]letter) [][]letter {
+	if len(next) == 1 { // in place: most expressions go on like this
+		for i := range all {
+			all[i] = append(all[i], next[0]...)
+		}
+		return all
+	}
+	var out [][]letter
+	for _, a := range all {
+		for _, b := range next {
+			out = append(out, slices.Concat(a, b))
+		}
+	}
+	return out
+}

@@ -1,0 +1,134 @@
+package match
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"regexp/syntax"
+
+	"oklog/query/required"
+)
+
+// ErrPattern is what every error about a pattern is.
+var ErrPattern = errors.New("bad pattern")
+
+const (
+	// MaxPattern is the greatest length of one text of a pattern, in bytes.
+	MaxPattern = 64 << 10
+	// MaxPatterns is the greatest length of all texts of a pattern together.
+	MaxPatterns = 1 << 20
+	// MaxInstructions is the greatest size of one regular expression: about one for each character of it, repetitions
+	// written out. It bounds the time that package regexp takes for a byte, where a DFA is of no use.
+	MaxInstructions = 64 << 10
+
+	// maxNeedles is how many needles one regular expression stands for at most: a|b|c.
+	maxNeedles = 1000
+)
+
+// Pattern says what records have to hold.
+type Pattern struct {
+	// Texts are substrings, or regular expressions (RE2, as Go's regexp has it; ^ and $ are the ends of the
+	// record, and . is any character but a newline). A record that holds one of them matches. "" is in every record.
+	Texts      []string
+	Regex      bool
+	IgnoreCase bool // by Unicode's simple folding, as (?i) does
+	Invert     bool // the records that do not match
+}
+
+// Program is a compiled pattern. It does not change and may be shared.
+type Program struct {
+	every    bool    // every record matches
+	parts    []*part // or else: a record matches that one of them matches
+	invert   bool    // the other ones
+	required *required.Expr
+	prior    *frequencies
+}
+
+// source is one text of a pattern.
+type source struct {
+	text    string
+	needles []*needle      // what the text stands for, where that is a few needles
+	tree    *syntax.Regexp // the regular expression, nil for a substring
+	regex   string         // the same, "" for a substring
+	needed  *required.Expr
+}
+
+// Compile compiles a pattern. Errors are ErrPattern and say where the mistake is.
+func Compile(p Pattern) (*Program, error) {
+	c := &Program{invert: p.Invert, every: len(p.Texts) == 0, required: required.And(), prior: priorFrequencies()}
+	var sources []source
+	var needed []*required.Expr
+	known := make(map[string]bool, len(p.Texts))
+	total := 0
+	for _, text := range p.Texts {
+		if known[text] {
+			continue
+		}
+		known[text] = true
+		if len(text) > MaxPattern {
+			return nil, fmt.Errorf("%w: %d bytes are more than %d", ErrPattern, len(text), MaxPattern)
+		}
+		if total += len(text); total > MaxPatterns {
+			return nil, fmt.Errorf("%w: the texts are longer than %d bytes together: ask in parts", ErrPattern, MaxPatterns)
+		}
+		s, err := parse(text, p.Regex, p.IgnoreCase)
+		if err != nil {
+			return nil, err
+		}
+		c.every = c.every || text == "" || s.tree != nil && matchesAll(s.tree)
+		sources = append(sources, s)
+		needed = append(needed, s.needed)
+	}
+	if c.every {
+		return c, nil
+	}
+	if !p.Invert {
+		c.required = required.Or(needed...)
+	}
+	if err := c.divide(sources); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// All tells that every record matches.
+func (p *Program) All() bool { return p.every && !p.invert }
+
+// Required is what a record must hold to match.
+func (p *Program) Required() *required.Expr { return p.required }
+
+// parse makes a source of a text.
+func parse(text string, regex, ignoreCase bool) (source, error) {
+	s := source{text: text}
+	switch {
+	case regex:
+		s.regex = text
+		// By itself first: an error quotes what was typed.
+		tree, err := syntax.Parse(text, syntax.Perl)
+		if err == nil && ignoreCase {
+			s.regex = "(?i)" + text
+			tree, err = syntax.Parse(s.regex, syntax.Perl)
+		}
+		if err != nil {
+			return s, regexError(text, err)
+		}
+		if n := instructions(tree); n > MaxInstructions {
+			return s, fmt.Errorf("%w %s: it is too large: %d instructions, at most %d: repeat less, or ask in parts",
+				ErrPattern, quote(text), n, MaxInstructions)
+		}
+		s.tree = tree.Simplify()
+		s.needles = needles(s.tree, maxNeedles)
+		s.needed = required.Regexp(s.tree)
+		return s, nil
+	case ignoreCase:
+		if n, ok := foldedNeedle(text); ok {
+			s.needles, s.needed = []*needle{n}, required.Substring([]byte(text), true)
+			return s, nil
+		}
+		// U+FFFD, which has a meaning of its own in regular expressions.
+		return parse(regexp.QuoteMeta(text), true, true)
+	default:
+		s.needles, s.needed = []*needle{exactNeedle(text)}, required.Substring([]byte(text), false)
+		return s, nil
+	}
+}

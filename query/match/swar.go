@@ -1,0 +1,81 @@
+package match
+
+import (
+	"encoding/binary"
+	"math/bits"
+)
+
+// Eight bytes at a time, in a word: see Mycroft, "Is there a zero byte in this word?" (1987), and
+// https://graphics.stanford.edu/~seander/bithacks.html#ZeroInWord.
+const (
+	low     = 0x0101010101010101
+	high    = 0x8080808080808080
+	caseBit = 0x20
+)
+
+// indexPair is the first i with t[i] == a and t[i+d] == b, -1 if there is none. d is not negative.
+//
+// Two bytes that are not rare are seldom found together, so it does not slow down where
+// bytes.IndexByte does, which starts again behind each byte that it finds.
+func indexPair(t []byte, a, b byte, d int) int {
+	x, y := uint64(a)*low, uint64(b)*low
+	i := 0
+	for ; i+d+16 <= len(t); i += 16 {
+		p, q := t[i:i+16:i+16], t[i+d:i+d+16:i+d+16]
+		u := (binary.LittleEndian.Uint64(p) ^ x) | (binary.LittleEndian.Uint64(q) ^ y)
+		v := (binary.LittleEndian.Uint64(p[8:]) ^ x) | (binary.LittleEndian.Uint64(q[8:]) ^ y)
+		// The lowest bit of zeros is at a byte that is zero; those above it may not be.
+		if zeros := (u - low) &^ u & high; zeros != 0 {
+			return i + bits.TrailingZeros64(zeros)/8
+		}
+		if zeros := (v - low) &^ v & high; zeros != 0 {
+			return i + 8 + bits.TrailingZeros64(zeros)/8
+		}
+	}
+	for ; i+d < len(t); i++ {
+		if t[i] == a && t[i+d] == b {
+			return i
+		}
+	}
+	return -1
+}
+
+// indexPairFolded is indexPair but for the bit that tells the cases of ASCII letters apart: a and b have it set, and whatever
+// has it in t or not is found.
+func indexPairFolded(t []byte, a, b byte, d int) int {
+	x, y := uint64(a)*low, uint64(b)*low
+	const fold = caseBit * low
+	i := 0
+	for ; i+d+16 <= len(t); i += 16 {
+		p, q := t[i:i+16:i+16], t[i+d:i+d+16:i+d+16]
+		u := ((binary.LittleEndian.Uint64(p) | fold) ^ x) | ((binary.LittleEndian.Uint64(q) | fold) ^ y)
+		v := ((binary.LittleEndian.Uint64(p[8:]) | fold) ^ x) | ((binary.LittleEndian.Uint64(q[8:]) | fold) ^ y)
+		if zeros := (u - low) &^ u & high; zeros != 0 {
+			return i + bits.TrailingZeros64(zeros)/8
+		}
+		if zeros := (v - low) &^ v & high; zeros != 0 {
+			return i + 8 + bits.TrailingZeros64(zeros)/8
+		}
+	}
+	for ; i+d < len(t); i++ {
+		if t[i]|caseBit == a && t[i+d]|caseBit == b {
+			return i
+		}
+	}
+	return -1
+}
+
+// lineStart is where the line begins that holds the byte at i: behind the newline before it, or at floor.
+func lineStart(text []byte, floor, i int) int {
+	for ; i-8 >= floor; i -= 8 {
+		v := binary.LittleEndian.Uint64(text[i-8:]) ^ '\n'*low
+		// Exact in every byte, unlike the above: the highest one counts.
+		if zeros := ^(v&^high + (high - low) | v | ^uint64(high)); zeros != 0 {
+			return i - bits.LeadingZeros64(zeros)/8
+		}
+	}
+	for i > floor && text[i-1] != '\n' {
+		i--
+	}
+	return i
+}
