@@ -98,7 +98,8 @@ func checkShape(t *testing.T, e *Expr) {
 // A sampler writes texts that a regular expression probably matches.
 type sampler struct {
 	*rand.Rand
-	out []byte
+	out   []byte
+	parts int // that it came across: stars within stars are many, and empty
 }
 
 func (s *sampler) pick(of ...string) string { return of[s.IntN(len(of))] }
@@ -118,7 +119,8 @@ func (s *sampler) noise(n int) {
 }
 
 func (s *sampler) sample(re *syntax.Regexp) {
-	if len(s.out) > 4096 {
+	const enough = 2000
+	if s.parts++; len(s.out) > enough || s.parts > enough {
 		return
 	}
 	times := 1
@@ -232,7 +234,7 @@ func pattern(rnd *rand.Rand, depth int) string {
 func TestRegexpSound(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	matched, says, total := 0, 0, 0
-	for range 30_000 {
+	for range 5_000 {
 		p := pattern(rnd, 4)
 		parsed, err := syntax.Parse(p, syntax.Perl)
 		if err != nil {
@@ -279,8 +281,7 @@ func FuzzRegexp(f *testing.F) {
 		for _, text := range texts(rand.New(rand.NewPCG(seed, 0)), parsed, 8) {
 			check(t, re, e, text)
 		}
-		simple := Regexp(parsed.Simplify())
-		check(t, re, simple, text)
+		check(t, re, Regexp(parsed.Simplify()), text)
 	})
 }
 

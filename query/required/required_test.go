@@ -35,6 +35,11 @@ func patterns() []example {
 		{`"status":\s*5\d\d`, `"\"status\":" and "5"`},
 		{`session (opened|closed) for user \w+`, `"session opened for user " or "session closed for user "`},
 		{`user=(?:root|admin|guest|test|oracle|ubuntu|git|pi)\b`, `"user=root" or "user=admin" or "user=guest" or "user=test" or "user=oracle" or "user=ubuntu" or "user=git" or "user=pi"`},
+		{`(?i)failed password for (invalid user )?\w+ from 10\.0\.`, `"failed password for "i and " from 10.0."i`},
+		{`(\d+\.){3}\d+ - - \[.*\] "(GET|POST) [^"]*" (4|5)\d\d`, `"." and " - - [" and ("] \"GET " or "] \"POST ") and ("\" 4" or "\" 5")`},
+		{`\[(ERROR|WARN)\].*(Connection (refused|reset)|timed? ?out)`, `("[ERROR]" or "[WARN]") and ("Connection refused" or "Connection reset" or "timed out" or "timedout" or "time out" or "timeout")`},
+		{`java\.(lang|io|util)\.\w+Exception`, `("java.lang." or "java.io." or "java.util.") and "Exception"`},
+		{`10.0.0.1|10.0.0.2|192.168.1.77`, `("10" or "192") and (("0" and ("1" or "2")) or ("92" and "168" and "77"))`}, // dots that are not escaped cost much
 
 		// What matches the empty text, or nearly anything, requires nothing.
 		{``, `any`},
@@ -132,7 +137,7 @@ func TestRegexp(t *testing.T) {
 			t.Errorf("%s\nwant %s\nhave %s", tt.pattern, tt.want, have)
 		}
 		checkShape(t, e)
-		for _, text := range texts(rnd, parsed, 100) {
+		for _, text := range texts(rnd, parsed, 30) {
 			check(t, regexp.MustCompile(tt.pattern), e, text)
 		}
 	}
@@ -342,7 +347,7 @@ func TestAndOrMeaning(t *testing.T) {
 		}
 	}
 	truths := 0
-	for range 20_000 {
+	for range 5_000 {
 		x, y := draw(2), draw(2)
 		and, or := And(x, y), Or(x, y)
 		checkShape(t, and)
@@ -359,7 +364,7 @@ func TestAndOrMeaning(t *testing.T) {
 			}
 		}
 	}
-	if truths < 1000 {
+	if truths < 500 {
 		t.Errorf("only %d truths", truths)
 	}
 }
@@ -471,7 +476,7 @@ func TestWorkRunsOut(t *testing.T) {
 	for _, tt := range patterns() {
 		parsed := parse(t, tt.pattern)
 		re := regexp.MustCompile(tt.pattern)
-		for left := range 20 {
+		for _, left := range []int{0, 1, 2, 5, 10, 20, 50} {
 			w := &work{left: left}
 			e := w.whole(w.describe(parsed))
 			checkShape(t, e)

@@ -13,11 +13,11 @@ const (
 	maxPairs    = 64       // operands of an "or" that are compared with each other, all with all
 )
 
-// maxWork is how many literals are compared or made for one expression. Of pattern texts that people write
-// hardly one takes a hundredth of it.
+// maxWork is how many literals are compared or made for one expression, which is some tens of milliseconds. What people
+// write takes some hundreds.
 const maxWork = 1 << 18
 
-// work is what may still be done. It runs out only on patterns that were made for it; then nothing more is
+// work is what may still be done. It runs out on patterns that were made for that; then nothing more is
 // simplified, and no sets are joined: the expression is longer or says less, and remains true.
 type work struct{ left int }
 
