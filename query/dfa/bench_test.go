@@ -2,7 +2,7 @@ package dfa
 
 import (
 	"bytes"
-	"cmp"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -48,18 +48,15 @@ func BenchmarkLines(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			for _, walk := range []struct {
-				name  string
-				lanes int
-			}{{"4", lanes}, {"1", 1}} {
-				b.Run(cmp.Or(log[:4])+"/"+bench.name+"/lanes="+walk.name, func(b *testing.B) {
+			for _, n := range []int{lanes, 1} {
+				b.Run(fmt.Sprintf("%s/%s/lanes=%d", log[:4], bench.name, n), func(b *testing.B) {
 					d := p.New()
 					var found []Line
 					b.SetBytes(int64(len(text)))
 					b.ReportAllocs()
 					for b.Loop() {
 						var ok bool
-						if found, ok = d.lines(found[:0], text, walk.lanes); !ok {
+						if found, ok = d.lines(found[:0], text, n); !ok {
 							b.Fatal("gave up")
 						}
 					}
@@ -67,6 +64,27 @@ func BenchmarkLines(b *testing.B) {
 					b.ReportMetric(float64(len(d.keys)), "states")
 				})
 			}
+			all := everyLine(nil, text)
+			b.Run(log[:4]+"/"+bench.name+"/among", func(b *testing.B) {
+				d := p.New()
+				var found []Line
+				b.SetBytes(int64(len(text)))
+				b.ReportAllocs()
+				for b.Loop() {
+					found, _ = d.Among(found[:0], text, all)
+				}
+				b.ReportMetric(float64(len(found)), "lines")
+			})
+			b.Run(log[:4]+"/"+bench.name+"/line", func(b *testing.B) {
+				d := p.New()
+				b.SetBytes(int64(len(text)))
+				b.ReportAllocs()
+				for b.Loop() {
+					for _, l := range all {
+						d.Line(text, l.Start)
+					}
+				}
+			})
 			b.Run(log[:4]+"/"+bench.name+"/regexp", func(b *testing.B) {
 				re := regexp.MustCompile(bench.expr)
 				text := text[:1<<20]
@@ -110,6 +128,27 @@ func BenchmarkStates(b *testing.B) {
 					re.Match(line[:len(line)-1])
 				}
 			}
+		})
+	}
+}
+
+// BenchmarkUTF8 walks text of which most is not ASCII.
+func BenchmarkUTF8(b *testing.B) {
+	text := bytes.Repeat([]byte("2024-01-01 ошибка соединения с базой данных: превышено время ожидания ответа\n"+
+		"日本語のログメッセージ接続エラーが発生しました deadbeef1\nplain, with one é in it\n"), 20_000)
+	for _, expr := range []string{`\b[0-9a-f]{8}\b`, `(?i)ОТВЕТ$`, `\pL+x`} {
+		b.Run(expr, func(b *testing.B) {
+			d := compile(b, expr).New()
+			var found []Line
+			b.SetBytes(int64(len(text)))
+			b.ReportAllocs()
+			for b.Loop() {
+				var ok bool
+				if found, ok = d.Lines(found[:0], text); !ok {
+					b.Fatal("gave up")
+				}
+			}
+			b.ReportMetric(float64(len(d.keys)), "states")
 		})
 	}
 }

@@ -48,18 +48,6 @@ type DFA struct {
 	rest    int  // bytes that it does not look at: it gave up
 }
 
-// lane is one of the walks through a text that go on at once.
-type lane struct {
-	state   uint32
-	at, end int    // what is left of its piece: text[at:end]. The piece ends with a newline
-	begin   int    // where the piece begins, or the line behind the last that matched
-	lines   []Line // found in this lane
-	from    int    // the first of lines that is of this piece
-}
-
-// piece says where the lines of a part of the text are: lane.lines[from:to].
-type piece struct{ begin, lane, from, to int }
-
 // New returns a matcher with an empty cache.
 func (p *Program) New() *DFA {
 	d := &DFA{p: p, subset: newSubset(p), states: map[string]uint32{}, limit: MaxMemory, pace: minPace, steal: minSteal}
@@ -157,12 +145,12 @@ func (d *DFA) intern() uint32 {
 	return d.keep(key)
 }
 
-// resting tells whether a text is to be left to package regexp.
-func (d *DFA) resting(text []byte) bool {
+// resting tells whether a text of n bytes is to be left to package regexp.
+func (d *DFA) resting(n int) bool {
 	if d.rest <= 0 {
 		return false
 	}
-	d.rest -= len(text) + 1
+	d.rest -= n + 1
 	return true
 }
 

@@ -36,7 +36,7 @@ func texts() []string {
 		"\xff\n\xc3\n\xc3\xa9\n\xc3\n\xa9\n", "a\xffb\naéb\na\ufffdb\na\xed\xa0\x80b\n", "\xe2\x82\n\xe2\x82\xac\n\xf0\x9f\x92\n\xf0\x9f\x92\xa9\n", "\xf4\x8f\xbf\xbf\n\xf4\x90\x80\x80\n", "\ufffd\n",
 		"\x00\n\x00a\x00\n", "a\r\n\r\n\rb\n", "\x7f\n\u0080\n\u0081\n", "deadbeef\n deadbee \nxdeadbeef\n1deadbee,\n", "WARN x timeout\ntimeout ERROR\nERRORtimeout", "10.0.0.1:22 \n1.2.3.4:\n",
 		"sshd\nkern\nel\nauthd", "one two timeout\ntimeout \n", "abababababababab\nbbbbbbbbbbbbbbb\n", "aaaaaaaaaaaaaaaaaaaa\n", "xx\n", "abcd\naaad\n",
-		"\xe2\x82\xff\xe2\xe2\x82\xac\xe2", "\xf0\n\x9f\n\x92\n\xa9\n", "a$\n$a\n", "a\nb\na b", strings.Repeat("ab ", 5000) + "timeout\n" + strings.Repeat("b", 300) + "\n",
+		"\xe2\x82\xff\xe2\xe2\x82\xac\xe2", "\xf0\n\x9f\n\x92\n\xa9\n", "a$\n$a\n", "a\nb\na b", strings.Repeat("ab ", 800) + "timeout\n" + strings.Repeat("b", 300) + "\n",
 	}
 	rnd := rand.New(rand.NewPCG(1, 2))
 	pieces := []string{"a", "b", "c", "d", " ", "\n", "\n", "\n", "é", "\xff", "\xe2\x82", "K", "\u212a", "1", "_", "\r", "\x00", "日", "\ufffd"}
@@ -80,15 +80,12 @@ func matchers(p *Program) map[string]*DFA {
 	return map[string]*DFA{"shipped": shipped, "four lanes": short, "no memory": tiny, "little memory": tight}
 }
 
-// checkLines compares Lines and Line with package regexp.
+// checkLines compares Lines, Among and Line with package regexp.
 func checkLines(tb testing.TB, ways map[string]*DFA, re *regexp.Regexp, text []byte) {
 	tb.Helper()
-	if n := len(text); n > 0 && text[n-1] != '\n' {
-		text = append(slices.Clip(text), '\n')
-	}
 	var want []Line
 	for at := 0; at < len(text); {
-		end := at + bytes.IndexByte(text[at:], '\n')
+		end := lineEnd(text, at)
 		if re.Match(text[at:end]) {
 			want = append(want, Line{at, end})
 		}
@@ -105,18 +102,34 @@ func checkLines(tb testing.TB, ways map[string]*DFA, re *regexp.Regexp, text []b
 				tb.Fatalf("%s, %d lanes: %q on %.2000q:\nwant %v\nhave %v", name, n, re, text, want, have)
 			}
 		}
+		checkAmong(tb, name, d, re, text, want)
 		w := want
 		for at := 0; at < len(text); {
 			matched, end, ok := d.Line(text, at)
 			if !ok {
 				tb.Fatalf("%s: %q gave up on a line of %.200q", name, re, text)
 			}
-			if isLine := len(w) > 0 && w[0].Start == at; matched != isLine || text[end] != '\n' || bytes.IndexByte(text[at:end], '\n') >= 0 {
+			if isLine := len(w) > 0 && w[0].Start == at; matched != isLine || end < len(text) && text[end] != '\n' || bytes.IndexByte(text[at:end], '\n') >= 0 {
 				tb.Fatalf("%s: %q on line %d:%d of %.2000q: want %v, have %v", name, re, at, end, text, isLine, matched)
 			} else if isLine {
 				w = w[1:]
 			}
 			at = end + 1
+		}
+	}
+}
+
+// checkAmong asks for all lines, and for two of three.
+func checkAmong(tb testing.TB, name string, d *DFA, re *regexp.Regexp, text []byte, want []Line) {
+	tb.Helper()
+	all := everyLine(nil, text)
+	picked := slices.DeleteFunc(slices.Clone(all), func(l Line) bool { return l.Start%3 == 0 })
+	wantPicked := slices.DeleteFunc(slices.Clone(want), func(l Line) bool { return l.Start%3 == 0 })
+	before := []Line{{-1, -2}}
+	for _, c := range []struct{ candidates, want []Line }{{all, want}, {picked, wantPicked}} {
+		have, ok := d.Among(before, text, c.candidates)
+		if !ok || have[0] != before[0] || !slices.Equal(have[1:], c.want) {
+			tb.Fatalf("%s: %q among %d lines of %.2000q:\nwant %v\nhave %v, %v", name, re, len(c.candidates), text, c.want, have, ok)
 		}
 	}
 }
@@ -226,9 +239,7 @@ func TestFlushesWhileLanesStand(t *testing.T) {
 	p := compile(t, expr)
 	d := p.New()
 	d.limit, d.pace = 50_000, 0
-	for range 3 {
-		checkLines(t, map[string]*DFA{"50 kB": d}, regexp.MustCompile(expr), text)
-	}
+	checkLines(t, map[string]*DFA{"50 kB": d}, regexp.MustCompile(expr), text[:32<<10])
 	if !d.flushed {
 		t.Fatal("the cache was never full")
 	}
@@ -245,6 +256,9 @@ func TestGivesUp(t *testing.T) {
 	before := []Line{{1, 2}}
 	if lines, ok := d.Lines(before, text); ok || !slices.Equal(lines, before) {
 		t.Fatalf("made %d states in %d bytes and went on: %v", len(d.keys), len(text), ok)
+	}
+	if lines, ok := d.Among(before, text, []Line{{0, bytes.IndexByte(text, '\n')}}); ok || !slices.Equal(lines, before) {
+		t.Fatal("took a text again at once")
 	}
 	// It leaves what follows to others, for as long as was said, and then takes up again. Its answers are right all the while.
 	easy := []byte(strings.Repeat("aaaaaaaaaaaaaaa\nbbbbbbbbbbbbbbbb\n", 100))
@@ -400,19 +414,20 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 	text := []byte(strings.Repeat("Dec 10 sshd[1]: deadbeef from 10.0.0.1:22\nnone é\nERROR: a timeout\n", 500))
 	for _, expr := range []string{`\b[0-9a-f]{8}\b`, `(WARN|ERROR).*timeout`, `(?i)é`, `^none`, ``} {
 		d := compile(t, expr).New()
-		var found []Line
+		var found, picked []Line
 		walk := func() {
 			found, _ = d.Lines(found[:0], text)
 			for _, l := range found {
 				d.Line(text, l.Start)
 			}
+			picked, _ = d.Among(picked[:0], text, found)
 			d.Match(text[:1000])
 		}
 		walk()
 		if n := testing.AllocsPerRun(20, walk); n != 0 {
 			t.Errorf("%q: %v allocations", expr, n)
 		}
-		if len(found) == 0 {
+		if len(found) == 0 || len(picked) != len(found) {
 			t.Errorf("%q: found nothing", expr)
 		}
 	}

@@ -5,10 +5,10 @@ import (
 	"regexp/syntax"
 )
 
-// Line tells whether the line that begins at start matches, and where its newline is. It is not ok where
-// the matcher gave up. It is for lines that something faster has picked.
+// Line tells whether the line that begins at start matches, and where its newline is, or the end of text. It is not ok
+// where the matcher gave up. It is for lines that something faster has picked; for many of them Among is faster.
 func (d *DFA) Line(text []byte, start int) (matched bool, end int, ok bool) {
-	end = start + bytes.IndexByte(text[start:], '\n')
+	end = lineEnd(text, start)
 	matched, ok = d.match(text[start:end], &d.p.line)
 	return matched, end, ok
 }
@@ -23,7 +23,7 @@ func (d *DFA) match(text []byte, class *[256]uint8) (matched, ok bool) {
 	if d.p.every {
 		return true, true
 	}
-	if d.resting(text) {
+	if d.resting(len(text)) {
 		return false, false
 	}
 	l := &d.lane[0]
