@@ -62,6 +62,7 @@ func patterns() []example {
 		{`abc.*b`, `"abc"`},
 		{`port 41[0-9]{2} ssh`, `"port 41" and " ssh"`},
 		{`port 4[0-3] ssh`, `"port 40 ssh" or "port 41 ssh" or "port 42 ssh" or "port 43 ssh"`},
+		{`port 4[0-7]|port 5[01]`, `"port 40" or "port 41" or "port 42" or "port 43" or "port 44" or "port 45" or "port 46" or "port 47" or "port 50" or "port 51"`},
 		{`[ab][cd]e`, `"ace" or "ade" or "bce" or "bde"`},
 
 		// Alternatives.
