@@ -18,10 +18,10 @@ ifeq ($(CORPORA),)
 unexport CORPORA
 endif
 
-.PHONY: help build run test check format vet staticcheck vulncheck imports race cross servers bench fuzz clean
+.PHONY: help build run test check format vet staticcheck vulncheck imports race cross servers bench bench-search fuzz clean
 
 help: ## say what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## bin/oklog and bin/oklog-query, static, with the version stamped in
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/oklog ./cmd/oklog-query
@@ -67,6 +67,10 @@ cross: ## build and vet for the other platforms
 
 bench: servers ## benchmarks for benchstat: CORPORA=DIR, BENCH=REGEX, COUNT=N
 	go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) -timeout 2h -p 1 ./...
+
+# SEARCH_LEVEL=fast and SEARCH_RUNS=N, too: see BenchmarkSearchTable.
+bench-search: servers ## oklog-query beside rg and zstd | rg: CORPORA=DIR, SEARCH=REGEX of topics
+	go test -run '^$$' -bench '^BenchmarkSearchTable$$' -benchtime 1x -timeout 1h ./cmd/e2e
 
 fuzz: ## each fuzz test for FUZZTIME
 	@set -e; found=0; for dir in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n 1 dirname | sort -u); do \
