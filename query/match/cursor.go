@@ -8,10 +8,10 @@ const (
 	costFound      = 10    // for each byte that it finds: it starts again, and a branch was mispredicted
 	costPair       = 0.13  // indexPair, for each byte
 	costPairFolded = 0.21
-	costSet        = 1.3 // a set, for each place that it looks at
-	costLine       = 2.0 // the DFA on a line by itself, for each byte of it
-	costLines      = 1.1 // the DFA on all lines
-	costRegexp     = 30.0
+	costSet        = 1.3  // a set, for each place that it looks at
+	costLine       = 1.3  // the DFA on lines that were picked, for each byte of them
+	costLines      = 1.1  // the DFA on all lines
+	costRegexp     = 30.0 // package regexp
 )
 
 // maxForms is the greatest number of forms of a letter.

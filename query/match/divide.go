@@ -40,13 +40,13 @@ func (p *Program) divide(sources []source) error {
 	for _, s := range sources {
 		if s.needles == nil {
 			regexes = append(regexes, s)
-			size += instructions(s.tree)
+			size += s.size
 		}
 		found = append(found, s.needles...)
 	}
-	if size > MaxInstructions {
+	if size > maxParts*MaxInstructions {
 		return fmt.Errorf("%w: the regular expressions are too large together: %d instructions, at most %d: ask in parts",
-			ErrPattern, size, MaxInstructions)
+			ErrPattern, size, maxParts*MaxInstructions)
 	}
 	if len(found) > 0 {
 		p.parts = append(p.parts, &part{needles: newQuarry(found, p.prior)})
@@ -59,7 +59,7 @@ func (p *Program) divide(sources []source) error {
 
 // group makes a part of regular expressions, or of one half and the other if that is too large for a DFA.
 func (p *Program) group(sources []source) error {
-	if len(p.parts) == maxParts {
+	if len(p.parts) > maxParts {
 		return fmt.Errorf("%w: the regular expressions are too large together: ask in parts", ErrPattern)
 	}
 	tree := sources[0].tree

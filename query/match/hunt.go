@@ -6,7 +6,7 @@ import (
 )
 
 // maxCursors is how many needles are looked for one by one: a set is faster for more.
-const maxCursors = 8
+const maxCursors = 4
 
 // quarry is some needles, arranged for a hunt.
 type quarry struct {

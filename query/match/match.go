@@ -17,9 +17,10 @@ const (
 	MaxPattern = 64 << 10
 	// MaxPatterns is the greatest length of all texts of a pattern together.
 	MaxPatterns = 1 << 20
-	// MaxInstructions is the greatest size of one regular expression: about one for each character of it, repetitions
-	// written out. It bounds the time that package regexp takes for a byte, where a DFA is of no use.
-	MaxInstructions = 64 << 10
+	// MaxInstructions is the greatest size of a regular expression: about one for each character, repetitions written
+	// out. It bounds the time that package regexp takes for a byte where a DFA is of no use. What is only literals, a|b|c,
+	// does not count: that is looked for without either.
+	MaxInstructions = 20_000
 
 	// maxNeedles is how many needles one regular expression stands for at most: a|b|c.
 	maxNeedles = 1000
@@ -50,6 +51,7 @@ type source struct {
 	needles []*needle      // what the text stands for, where that is a few needles
 	tree    *syntax.Regexp // the regular expression, nil for a substring
 	regex   string         // the same, "" for a substring
+	size    int            // its instructions, where it is no needles
 	needed  *required.Expr
 }
 
@@ -112,12 +114,15 @@ func parse(text string, regex, ignoreCase bool) (source, error) {
 		if err != nil {
 			return s, regexError(text, err)
 		}
-		if n := instructions(tree); n > MaxInstructions {
-			return s, fmt.Errorf("%w %s: it is too large: %d instructions, at most %d: repeat less, or ask in parts",
-				ErrPattern, quote(text), n, MaxInstructions)
-		}
 		s.tree = tree.Simplify()
 		s.needles = needles(s.tree, maxNeedles)
+		if s.needles == nil {
+			s.size = instructions(tree)
+		}
+		if s.size > MaxInstructions {
+			return s, fmt.Errorf("%w %s: it is too large: %d instructions, at most %d: repeat less, or ask in parts",
+				ErrPattern, quote(text), s.size, MaxInstructions)
+		}
 		s.needed = required.Regexp(s.tree)
 		return s, nil
 	case ignoreCase:

@@ -21,7 +21,7 @@ import (
 // no step waits for the one before it. All is compared without the bit that tells cases apart until the last.
 type set struct {
 	size, gram, stride int
-	mask               uint32   // of the bytes of a gram
+	mask               uint64   // of the bytes of a gram
 	grams              []uint64 // a bit for each hash of a gram
 	gramShift          int
 	heads              []int32 // by hash of a window: the first in windows, from 1
@@ -32,12 +32,13 @@ type set struct {
 // window is the one of a needle.
 type window struct {
 	needle *needle
-	at     int   // where it begins: byte of the text, or letter
-	next   int32 // of the same hash
+	at     int    // where it begins: byte of the text, or letter
+	hash   uint32 // of it
+	next   int32  // of the same head
 }
 
 const (
-	maxWindow = 12
+	maxWindow = 14
 	folds     = caseBit * low
 	mix       = 0x9e3779b97f4a7c15 // 2^64 divided by the golden ratio
 )
@@ -71,21 +72,15 @@ func newSet(needles []*needle, prior *frequencies) *set {
 		core, _ := n.core()
 		s.size = min(s.size, len(core))
 	}
-	switch {
-	case s.size >= 6:
-		s.gram = 4
-	case s.size >= 4:
-		s.gram = 3
-	default:
-		s.gram = 2
-	}
+	// Long grams are rarer, short ones leave longer strides.
+	s.gram = max(2, s.size/2+1)
 	s.stride = s.size - s.gram + 1
-	s.mask = math.MaxUint32 >> (32 - 8*s.gram)
+	s.mask = math.MaxUint64 >> (64 - 8*s.gram)
 	// One in 32 grams of the text is taken for one of a needle's: the bitmap stays small.
-	gramBits := min(max(12, bits.Len(uint(32*len(needles)*s.stride))), 26)
-	s.grams, s.gramShift = make([]uint64, 1<<gramBits/64), 32-gramBits
-	headBits := max(8, bits.Len(uint(2*len(needles))))
-	s.heads, s.headShift = make([]int32, 1<<headBits), 64-headBits
+	gramBits := min(max(16, bits.Len(uint(100*len(needles)*s.stride))), 26)
+	s.grams, s.gramShift = make([]uint64, 1<<gramBits/64), 64-gramBits
+	headBits := min(max(8, bits.Len(uint(16*len(needles)))), 20)
+	s.heads, s.headShift = make([]int32, 1<<headBits), 32-headBits
 	for _, n := range needles {
 		s.add(n, prior)
 	}
@@ -98,8 +93,11 @@ func (s *set) add(n *needle, prior *frequencies) {
 	best, fewest, rarest := 0, math.MaxInt, 0.0
 	for at := 0; at+s.size <= min(len(core), aimed); at++ {
 		others, rare := 0, 0.0
-		for k := s.heads[s.window(core[at:])]; k != 0; k = s.windows[k-1].next {
-			others++
+		hash := s.window(core[at:])
+		for k := s.heads[hash>>s.headShift]; k != 0; k = s.windows[k-1].next {
+			if s.windows[k-1].hash == hash {
+				others++
+			}
 		}
 		for _, b := range core[at : at+s.size] {
 			rare -= math.Log2(float64(prior[b]))
@@ -109,8 +107,9 @@ func (s *set) add(n *needle, prior *frequencies) {
 		}
 	}
 	w := core[best : best+s.size]
-	head := &s.heads[s.window(w)]
-	s.windows = append(s.windows, window{needle: n, at: start + best, next: *head})
+	hash := s.window(w)
+	head := &s.heads[hash>>s.headShift]
+	s.windows = append(s.windows, window{needle: n, at: start + best, hash: hash, next: *head})
 	*head = int32(len(s.windows))
 	for i := range s.stride {
 		h := s.hash(load(w[i:]))
@@ -118,31 +117,24 @@ func (s *set) add(n *needle, prior *frequencies) {
 	}
 }
 
-// load gives the first four bytes of text, or what there is, without the bit that tells cases apart.
-func load(text []byte) uint32 {
-	if len(text) >= 4 {
-		return binary.LittleEndian.Uint32(text) | folds&math.MaxUint32
+// load gives the first eight bytes of text, or what there is, without the bit that tells cases apart.
+func load(text []byte) uint64 {
+	if len(text) >= 8 {
+		return binary.LittleEndian.Uint64(text) | folds
 	}
-	var four [4]byte
-	copy(four[:], text)
-	return binary.LittleEndian.Uint32(four[:]) | folds&math.MaxUint32
+	var eight [8]byte
+	copy(eight[:], text)
+	return binary.LittleEndian.Uint64(eight[:]) | folds
 }
 
-// hash is the hash of the gram in the lowest bytes of four.
-func (s *set) hash(four uint32) uint32 { return (four & s.mask) * (mix >> 32) >> s.gramShift }
+// hash is the hash of the gram in the lowest of eight bytes.
+func (s *set) hash(eight uint64) uint64 { return (eight & s.mask) * mix >> s.gramShift }
 
-// window is the place in heads of the window that text begins with.
-func (s *set) window(text []byte) uint64 {
+// window is the hash of the window that text begins with.
+func (s *set) window(text []byte) uint32 {
 	text = text[:s.size]
-	var a, b uint64
-	if len(text) >= 8 {
-		a = binary.LittleEndian.Uint64(text) | folds
-		b = binary.LittleEndian.Uint64(text[len(text)-8:]) | folds
-	} else {
-		a = uint64(load(text))
-		b = uint64(load(text[len(text)-min(4, len(text)):]))
-	}
-	return (a*mix ^ bits.RotateLeft64(b, 29)) * mix >> s.headShift
+	a, b := load(text), load(text[max(0, len(text)-8):])
+	return uint32((a*mix ^ bits.RotateLeft64(b, 29)) * mix >> 32)
 }
 
 // seek finds the first needle at or behind from, roughly: of those within a few bytes any. It gives the
@@ -150,13 +142,17 @@ func (s *set) window(text []byte) uint64 {
 func (s *set) seek(text []byte, from int) int {
 	at := from
 	mask, shift, grams, stride := s.mask, s.gramShift, s.grams, s.stride
-	for ; at+4 <= len(text); at += stride {
-		four := binary.LittleEndian.Uint32(text[at:]) | folds&math.MaxUint32
-		h := (four & mask) * (mix >> 32) >> shift
-		if grams[h/64]&(1<<(h%64)) == 0 {
+	// Two at a time: a branch less.
+	for ; at+stride+8 <= len(text); at += 2 * stride {
+		h := (binary.LittleEndian.Uint64(text[at:]) | folds) & mask * mix >> shift
+		k := (binary.LittleEndian.Uint64(text[at+stride:]) | folds) & mask * mix >> shift
+		if (grams[h/64]>>(h%64)|grams[k/64]>>(k%64))&1 == 0 {
 			continue
 		}
 		if place := s.verify(text, from, at); place >= 0 {
+			return place
+		}
+		if place := s.verify(text, from, at+stride); place >= 0 {
 			return place
 		}
 	}
@@ -174,8 +170,9 @@ func (s *set) verify(text []byte, from, at int) int {
 		if w+s.size > len(text) {
 			continue
 		}
-		for k := s.heads[s.window(text[w:])]; k != 0; k = s.windows[k-1].next {
-			if s.windows[k-1].stands(text, w) {
+		hash := s.window(text[w:])
+		for k := s.heads[hash>>s.headShift]; k != 0; k = s.windows[k-1].next {
+			if s.windows[k-1].hash == hash && s.windows[k-1].stands(text, w) {
 				return w
 			}
 		}

@@ -11,7 +11,7 @@ type worker struct {
 	hunts []*hunt // or for its sets of required ones
 	dfa   *dfa.DFA
 
-	pause, rest int // for how many bytes the DFA is not asked after it gave up, and what is left of them
+	candidates []Line // lines that hold a required needle
 }
 
 func newWorker(p *part, prior *frequencies) worker {
@@ -45,7 +45,12 @@ func (w *worker) match(record []byte) bool {
 	if len(w.hunts) > 0 && len(w.hunts[0].cursors)+len(w.hunts[0].sets) <= 2 && !w.hunts[0].in(record) {
 		return false
 	}
-	return w.regex(record)
+	if w.dfa != nil {
+		if matched, ok := w.dfa.Match(record); ok {
+			return matched
+		}
+	}
+	return w.regexp(record)
 }
 
 func (w *worker) absent(text []byte) bool {
@@ -86,8 +91,6 @@ const (
 	// much of it the weighing looks at.
 	stretch = 512 << 10
 	glance  = 16 << 10
-	// maxPause is for how many bytes a DFA that gave up is not asked again, at most.
-	maxPause = 64 << 20
 )
 
 // regexLines searches stretch by stretch: for the rarest set of required needles, with the DFA on the
@@ -113,7 +116,7 @@ func (w *worker) regexLines(dst []Line, text []byte) []Line {
 // choose weighs what to search text for, by what there is at its beginning. It is nil where every line is to be matched.
 func (w *worker) choose(text []byte) *hunt {
 	line, lowest := costLine, costLines
-	if w.resting() {
+	if w.dfa == nil {
 		line, lowest = costRegexp, costRegexp
 	}
 	var best *hunt
@@ -136,10 +139,19 @@ func (w *worker) choose(text []byte) *hunt {
 
 // filter matches the lines that hold a needle.
 func (w *worker) filter(dst []Line, text []byte, h *hunt) []Line {
+	w.candidates = w.candidates[:0]
 	h.begin(text)
 	for start, end := h.line(text, 0); start < len(text); start, end = h.line(text, end+1) {
-		if w.regex(text[start:end]) {
-			dst = append(dst, Line{Start: start, End: end})
+		w.candidates = append(w.candidates, Line{Start: start, End: end})
+	}
+	if w.dfa != nil {
+		if lines, ok := w.dfa.Among(dst, text, w.candidates); ok {
+			return lines
+		}
+	}
+	for _, l := range w.candidates {
+		if w.regexp(text[l.Start:l.End]) {
+			dst = append(dst, l)
 		}
 	}
 	return dst
@@ -147,13 +159,10 @@ func (w *worker) filter(dst []Line, text []byte, h *hunt) []Line {
 
 // scan matches all lines.
 func (w *worker) scan(dst []Line, text []byte) []Line {
-	if !w.resting() {
-		lines, ok := w.dfa.Lines(dst, text)
-		if ok {
-			w.pause = 0
+	if w.dfa != nil {
+		if lines, ok := w.dfa.Lines(dst, text); ok {
 			return lines
 		}
-		w.gaveUp()
 	}
 	for start := 0; start < len(text); {
 		end := lineEnd(text, start)
@@ -165,35 +174,14 @@ func (w *worker) scan(dst []Line, text []byte) []Line {
 	return dst
 }
 
-// regex tells whether the record matches one of the regular expressions.
-func (w *worker) regex(record []byte) bool {
-	if !w.resting() {
-		if matched, ok := w.dfa.Match(record); ok {
-			return matched
-		}
-		w.gaveUp()
-	}
-	return w.regexp(record)
-}
-
-// regexp asks package regexp.
+// regexp asks package regexp, where the DFA gave up: it rests for a while then, and is asked again.
 func (w *worker) regexp(record []byte) bool {
-	w.rest -= len(record)
 	for _, re := range w.regexps {
 		if re.Match(record) {
 			return true
 		}
 	}
 	return false
-}
-
-// resting tells that the DFA is not to be asked: there is none, or it gave up a short while ago.
-func (w *worker) resting() bool { return w.dfa == nil || w.rest > 0 }
-
-// gaveUp lets the DFA rest, twice as long each time: it takes time to give up.
-func (w *worker) gaveUp() {
-	w.pause = min(2*w.pause+stretch, maxPause)
-	w.rest = w.pause
 }
 
 // behindLine is behind the newline of the line that holds the byte at i, or the end of the text.
