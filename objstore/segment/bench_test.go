@@ -32,8 +32,8 @@ func corpora(tb testing.TB) map[string][]byte {
 	return logs
 }
 
-// fill cuts text into blocks of whole lines as a forwarder that reads 150 MB/s does: a millisecond each 150 kB.
-func fill(text []byte, size int) []*Block {
+// fillBlocks cuts text into blocks of whole lines as a forwarder that reads 150 MB/s does: a millisecond each 150 kB.
+func fillBlocks(text []byte, size int) []*Block {
 	src := rand.New(rand.NewPCG(1, 2))
 	m, _ := NewMinter(randReader{src}, nil)
 	sources := Sources{m.Session(): {{"host", "a"}}}
@@ -95,7 +95,7 @@ func BenchmarkWrite(b *testing.B) {
 	for name, text := range corpora(b) {
 		for _, size := range []int{1 << 20, 2 << 20, 4 << 20} {
 			b.Run(fmt.Sprintf("%s/block=%dMiB", name, size>>20), func(b *testing.B) {
-				blocks := fill(text, size)
+				blocks := fillBlocks(text, size)
 				w, err := NewWriter(WriterConfig{BlockSize: size})
 				if err != nil {
 					b.Fatal(err)
@@ -131,7 +131,7 @@ func BenchmarkWrite(b *testing.B) {
 func BenchmarkRead(b *testing.B) {
 	for name, text := range corpora(b) {
 		var out bytes.Buffer
-		write(b, WriterConfig{}, &out, fill(text, BlockSize)...)
+		write(b, WriterConfig{}, &out, fillBlocks(text, BlockSize)...)
 		d, err := NewDecoder()
 		if err != nil {
 			b.Fatal(err)
@@ -171,7 +171,7 @@ func BenchmarkMerge(b *testing.B) {
 				var segs []*bytes.Buffer
 				part := len(text) / ways
 				for i := range ways {
-					for _, blk := range fill(text[i*part:(i+1)*part], BlockSize) {
+					for _, blk := range fillBlocks(text[i*part:(i+1)*part], BlockSize) {
 						if blk.Len() == 0 {
 							continue
 						}

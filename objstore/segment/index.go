@@ -258,7 +258,11 @@ func decodeTrailer(p []byte, size int64) (t trailer, err error) {
 	for i, s := range t.sections() {
 		e := body[4+16*i:]
 		off, n := binary.LittleEndian.Uint64(e), binary.LittleEndian.Uint32(e[8:])
-		if off > end || uint64(n) > end-off || n > maxSection {
+		limit := uint32(maxSection)
+		if s == &t.filter {
+			limit = maxFilter
+		}
+		if off > end || uint64(n) > end-off || n > limit {
 			return t, fmt.Errorf("%w: a section lies outside", ErrCorrupt)
 		}
 		*s = section{int64(off), int(n), binary.LittleEndian.Uint32(e[12:])}

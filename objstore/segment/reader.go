@@ -19,8 +19,13 @@ type Segment struct {
 	Sources    Sources
 	Replaces   []string // keys of the segments that this one replaces
 	Generation uint8
-	sessions   []uint64
-	tables     int64 // bytes of the sources
+	// Filter is nil where there is none that this program can read; FilterErr, which is ErrFilter, then says why
+	// unless there is none at all.
+	Filter    *Filter
+	FilterErr error
+
+	sessions []uint64
+	tables   int64 // bytes of the sources
 }
 
 // Records in the segment.
@@ -36,6 +41,9 @@ func (s *Segment) Memory() int64 {
 	n := 512 + 96*int64(len(s.Blocks)) + 64*int64(len(s.sessions))
 	for _, k := range s.Replaces {
 		n += 16 + int64(len(k))
+	}
+	if s.Filter != nil {
+		n += s.Filter.Memory()
 	}
 	return n + s.tables
 }
@@ -73,12 +81,16 @@ func (d *Decoder) Open(r io.ReaderAt, size int64) (*Segment, error) {
 		if size-start > 3*maxSection {
 			return nil, fmt.Errorf("%w: sections of %d bytes", ErrCorrupt, size-start)
 		}
-		whole := make([]byte, size-start)
-		copy(whole[tailOff-start:], tail)
-		if err := readFull(r, whole[:tailOff-start], start); err != nil {
+		from := start
+		if t.filter.size > 0 {
+			from = max(min(start, t.filter.off), start-maxDirectory)
+		}
+		whole := make([]byte, size-from)
+		copy(whole[tailOff-from:], tail)
+		if err := readFull(r, whole[:tailOff-from], from); err != nil {
 			return nil, fmt.Errorf("read sections: %w", err)
 		}
-		tail, tailOff = whole, start
+		tail, tailOff = whole, from
 	}
 	open := func(s section, k kind) ([]byte, error) {
 		b := tail[s.off-tailOff : s.off-tailOff+int64(s.size)]
@@ -98,6 +110,22 @@ func (d *Decoder) Open(r io.ReaderAt, size int64) (*Segment, error) {
 	}
 	if seg.Blocks, err = decodeIndex(p, blocksEnd); err != nil {
 		return nil, err
+	}
+	if t.filter.size > 0 {
+		dir := make([]byte, len(seg.Blocks)+dirFooter)
+		switch at := start - int64(len(dir)); {
+		case t.filter.off+int64(t.filter.size) != start || at < t.filter.off:
+			seg.FilterErr = fmt.Errorf("%w: it is not where it should be", ErrFilter)
+		case at >= tailOff:
+			copy(dir, tail[at-tailOff:])
+		default:
+			if err := readFull(r, dir, at); err != nil {
+				return nil, fmt.Errorf("read filter's directory: %w", err)
+			}
+		}
+		if seg.FilterErr == nil {
+			seg.Filter, seg.FilterErr = openFilter(dir, t.filter, len(seg.Blocks))
+		}
 	}
 	if p, err = open(t.sources, kindSources); err != nil {
 		return nil, err

@@ -20,6 +20,7 @@ type WriterConfig struct {
 	Level      Level
 	Generation uint8 // 0 for what ingest writes
 	BlockSize  int   // bytes of text; 0: BlockSize; at most MaxBlockText
+	Filter     bool  // write the filter, which queries prune blocks with
 }
 
 // Writer encodes records, in ascending order of their IDs, as segments, one after another. It holds one block of
@@ -35,6 +36,7 @@ type Writer struct {
 	buf      []byte // a block, encoded
 	cols     []byte
 	index    []BlockInfo
+	filter   *signatures // nil: none is written
 	tables   tables
 	replaces []string
 	last     ulid.ULID
@@ -52,7 +54,11 @@ func NewWriter(cfg WriterConfig) (*Writer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make segment writer: %w", err)
 	}
-	return &Writer{cfg: cfg, enc: enc, sum: sha256.New()}, nil
+	w := &Writer{cfg: cfg, enc: enc, sum: sha256.New()}
+	if cfg.Filter {
+		w.filter = &signatures{signer: newSigner()}
+	}
+	return w, nil
 }
 
 // Reset begins a new segment on out, which replaces the segments with the keys given, if any.
@@ -62,6 +68,9 @@ func (w *Writer) Reset(out io.Writer, replaces ...string) {
 	w.cur.Reset()
 	w.index = w.index[:0]
 	w.tables.reset()
+	if w.filter != nil {
+		w.filter.reset()
+	}
 	w.replaces = replaces
 	w.last = ulid.ULID{}
 }
@@ -158,6 +167,9 @@ func (w *Writer) block(b *Block) error {
 	text := len(w.buf)
 	w.cols = appendIDs(w.cols[:0], b, w.tables.number)
 	w.buf = w.enc.appendFrame(w.buf, kindIDs, w.cols)
+	if w.filter != nil {
+		w.filter.add(b.Text)
+	}
 	w.index = append(w.index, BlockInfo{
 		Offset: w.off, TextSize: text, IDsSize: len(w.buf) - text, RawSize: len(b.Text), Records: b.Len(),
 		First: b.First(), Last: b.Last(), CRC: crc32.Checksum(w.buf, castagnoli),
@@ -198,6 +210,12 @@ func (w *Writer) Finish() (Name, error) {
 		w.buf = w.enc.appendFrame(w.buf[:0], k, plain)
 		*s = section{w.off, len(w.buf), crc32.Checksum(w.buf, castagnoli)}
 		return w.write(w.buf)
+	}
+	if w.filter != nil {
+		var err error
+		if t.filter, err = w.filter.write(w.off, w.write); err != nil {
+			return Name{}, err
+		}
 	}
 	if err := put(&t.index, kindIndex, appendIndex(nil, w.index)); err != nil {
 		return Name{}, err
