@@ -2,8 +2,11 @@ package dfa
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"regexp"
 	"regexp/syntax"
 	"slices"
@@ -157,6 +160,25 @@ func TestOracle(t *testing.T) {
 			for line := range strings.Lines(text) {
 				checkMatch(t, ways, re, []byte(line))
 			}
+		}
+	}
+}
+
+// TestRealLogs asks for what people ask for, in the beginnings of real logs: those of the folder named by CORPORA, or the sample.
+func TestRealLogs(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join(cmp.Or(os.Getenv("CORPORA"), "../../testdata/sample"), "*.log"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no logs: %v", err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text = text[:min(len(text), 256<<10)]
+		for _, bench := range benchPatterns() {
+			d := compile(t, bench.expr).New()
+			checkLines(t, map[string]*DFA{file: d}, regexp.MustCompile(bench.expr), text)
 		}
 	}
 }
