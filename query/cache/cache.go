@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math"
 	"sync"
 	"time"
 )
@@ -131,16 +130,16 @@ func New(cfg Config) (*Cache, error) {
 
 func (cfg *Config) check() error {
 	if cfg.PageSize < minPageSize || cfg.PageSize > maxPageSize {
-		return fmt.Errorf("PageSize is %d: want %d to %d, or 0 for %d", cfg.PageSize, minPageSize, maxPageSize, usualPageSize)
+		return fmt.Errorf("setting PageSize is %d: want %d to %d, or 0 for %d", cfg.PageSize, minPageSize, maxPageSize, usualPageSize)
 	}
 	if least := cost(int64(cfg.PageSize), maxKey); cfg.Memory != 0 && cfg.Memory < least {
-		return fmt.Errorf("Memory is %d: want at least %d, which a page of %d may take, or 0 to keep none", cfg.Memory, least, cfg.PageSize)
+		return fmt.Errorf("setting Memory is %d: want at least %d, which a page of %d may take, or 0 to keep none", cfg.Memory, least, cfg.PageSize)
 	}
 	if cfg.Dir == "" && cfg.Disk != 0 {
-		return fmt.Errorf("Disk is %d, and there is no folder: set Dir, or leave Disk at 0", cfg.Disk)
+		return fmt.Errorf("setting Disk is %d, and there is no folder: set Dir, or leave Disk at 0", cfg.Disk)
 	}
 	if least := leastDisk(cfg.PageSize); cfg.Dir != "" && cfg.Disk < least {
-		return fmt.Errorf("Disk is %d: want at least %d for pages of %d, or an empty Dir to keep none on disk", cfg.Disk, least, cfg.PageSize)
+		return fmt.Errorf("setting Disk is %d: want at least %d for pages of %d, or an empty Dir to keep none on disk", cfg.Disk, least, cfg.PageSize)
 	}
 	return nil
 }
@@ -280,7 +279,7 @@ func (c *Cache) Forget(key string, size int64) {
 	id := pageID{key: key, size: size}
 	c.drop(id)
 	if c.disk != nil {
-		for ; id.n*c.pageSize < size && id.n <= math.MaxInt64/c.pageSize-1; id.n++ {
+		for last := (size - 1) / c.pageSize; id.n <= last; id.n++ {
 			c.disk.forget(id)
 		}
 		c.drop(id) // what was read from a file before it was removed

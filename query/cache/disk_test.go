@@ -212,7 +212,7 @@ func onDisk(t *testing.T, dir string) (sum int64) {
 func TestDiskBound(t *testing.T) {
 	cfg := Config{Dir: t.TempDir(), Disk: leastDisk(testPage)}
 	c := newCache(t, cfg)
-	o := newObject("k", 6000*testPage)
+	o := newObject("k", 4000*testPage)
 	for off := 0; off < len(o.data); off += 50 * testPage {
 		read(t, c, o, off, 50*testPage)
 		written(t, c)
@@ -407,7 +407,7 @@ func TestTwoCachesOneFolder(t *testing.T) {
 	var log logBuffer
 	cfg := Config{Dir: t.TempDir(), Disk: leastDisk(testPage), Logger: log.logger()}
 	a, b := newCache(t, cfg), newCache(t, cfg)
-	o := newObject("k", 4000*testPage)
+	o := newObject("k", 3000*testPage)
 	read(t, a, o, 0, 10*testPage)
 	written(t, a)
 	if out := read(t, b, o, 0, 10*testPage); out.Hits != 10 {
@@ -418,12 +418,12 @@ func TestTwoCachesOneFolder(t *testing.T) {
 		all.Go(func() {
 			rnd := rand.New(rand.NewPCG(uint64(seed), 3))
 			p := make([]byte, 5*testPage)
-			for range 1000 {
+			for range 500 {
 				off := rnd.IntN(len(o.data) - len(p))
 				if _, err := c.Read(t.Context(), o.key, int64(len(o.data)), int64(off), p, o.load); err != nil || !bytes.Equal(p, o.data[off:off+len(p)]) {
 					t.Errorf("read at %d: wrong, or %v", off, err)
 				}
-				if rnd.IntN(100) == 0 {
+				if rnd.IntN(200) == 0 {
 					c.Forget(o.key, int64(len(o.data)))
 				}
 			}

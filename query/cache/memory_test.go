@@ -70,10 +70,10 @@ func TestMemoryIsWhatItSays(t *testing.T) {
 		return int64(s.HeapAlloc)
 	}
 	for _, size := range []int{100, 5000, 33 << 10, 128 << 10} {
-		const limit = 8 << 20
+		const limit = 4 << 20
 		before := heap()
 		m := newMemory(limit)
-		for i := range 3 * limit / size {
+		for i := range 2 * limit / size {
 			m.add(pageID{key: fmt.Sprintf("some/topic/2026-01-01/%0100d", i), size: 1 << 30}, make([]byte, size))
 		}
 		have := heap() - before
