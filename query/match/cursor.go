@@ -6,6 +6,7 @@ import "bytes"
 const (
 	costByte       = 0.017 // bytes.IndexByte, for each byte
 	costFound      = 10    // for each byte that it finds: it starts again, and a branch was mispredicted
+	costLetter     = 20    // for each letter found: it has several forms
 	costPair       = 0.13  // indexPair, for each byte
 	costPairFolded = 0.21
 	costSet        = 1.3  // a set, for each place that it looks at
@@ -15,7 +16,7 @@ const (
 )
 
 // maxForms is the greatest number of forms of a letter.
-const maxForms = 5
+const maxForms = 6
 
 // cursor finds a needle in a text, from left to right. It looks for one byte of the needle, the rarest in the text, with
 // the vectorised search; or for the two rarest at once if that one is not rare; and compares the rest only there.
@@ -35,7 +36,7 @@ type cursor struct {
 // begin makes the cursor ready for a text.
 func (c *cursor) begin() {
 	c.next = -1
-	c.at = [maxForms]int{-1, -1, -1, -1, -1}
+	c.at = [maxForms]int{-1, -1, -1, -1, -1, -1}
 }
 
 // aim chooses what to look for in a text with the frequencies f.
@@ -46,6 +47,9 @@ func (c *cursor) aim(f *frequencies) {
 		c.aimLetters(f)
 	}
 }
+
+// maxCompared bounds the bytes that are compared for each byte of the text, as if no comparison ended early.
+const maxCompared = 64
 
 // aimed is how many bytes or letters of a needle are considered: a rare one is among them.
 const aimed = 128
@@ -83,7 +87,7 @@ func (c *cursor) aimLetters(f *frequencies) {
 		}
 	}
 	l := &letters[c.anchor]
-	c.cost = float64(l.forms())*costByte + costFound*float64(f.letter(l))
+	c.cost = float64(l.forms())*costByte + costLetter*float64(f.letter(l))
 
 	// A pair has its distance only where all between is of one byte: of each such run, the two rarest letters.
 	for run := 0; run < len(letters); run++ {
@@ -102,7 +106,7 @@ func (c *cursor) aimLetters(f *frequencies) {
 			continue
 		}
 		share := pairShare(float64(f.letter(&letters[i])), float64(f.letter(&letters[k])))
-		if both := costPairFolded + costFound*share; both < c.cost {
+		if both := costPairFolded + costLetter*share; both < c.cost {
 			c.pair, c.cost = true, both
 			i, k = min(i, k), max(i, k)
 			c.anchor, c.distance = i, k-i
@@ -126,6 +130,7 @@ func (c *cursor) seek(text []byte, from int) int {
 
 func (c *cursor) seekText(text []byte, from int) int {
 	end := len(text) - (len(c.text) - 1 - c.anchor) // an anchor is before it
+	compared := 0
 	for at := from + c.anchor; at < end; at++ {
 		var i int
 		if c.pair {
@@ -139,6 +144,14 @@ func (c *cursor) seekText(text []byte, from int) int {
 		at += i
 		if start := at - c.anchor; text[at+c.distance] == c.second && string(text[start:start+len(c.text)]) == string(c.text) {
 			return start
+		}
+		// A long needle that repeats itself, in a text that does: bytes.Index takes linear time.
+		if compared += len(c.text); compared > maxCompared*(at-from+1024) {
+			from = at + 1 - c.anchor
+			if i := bytes.Index(text[from:], c.text); i >= 0 {
+				return from + i
+			}
+			break
 		}
 	}
 	return len(text)

@@ -113,7 +113,9 @@ func (p *Program) sets(needed *required.Expr) []*quarry {
 			all = append(all, r)
 		}
 	}
-	slices.SortStableFunc(all, func(a, b ranked) int { return cmp.Compare(b.bits, a.bits) })
+	// Each needle of a set is a search: as if it were a bit less rare.
+	rank := func(r ranked) float64 { return r.bits - float64(len(r.needles)) }
+	slices.SortStableFunc(all, func(a, b ranked) int { return cmp.Compare(rank(b), rank(a)) })
 	var sets []*quarry
 	for _, r := range all[:min(len(all), maxSets)] {
 		sets = append(sets, newQuarry(r.needles, p.prior))

@@ -77,11 +77,16 @@ func matchesEmpty(re *syntax.Regexp, holds ...syntax.Op) bool {
 	}
 }
 
-// needles gives the needles that a regular expression stands for, if it stands for at most limit
-// and for nothing else, or nil. The expression is simplified and does not match the empty text.
-func needles(re *syntax.Regexp, limit int) []*needle {
-	all, ok := sequences(re, limit)
-	if !ok || over(all, limit) {
+// needles gives the needles that a regular expression stands for, if it stands for nothing else, or nil: for a|b|c,
+// and for much that comes to the same. The expression is simplified and does not match the empty text; text is
+// how it was typed.
+//
+// The needles are at most a few times as long together as what was typed. 4[0-9][0-9] stands for a hundred, but
+// the DFA finds them sooner, from the 4 alone.
+func needles(re *syntax.Regexp, text string) []*needle {
+	l := language{most: 4*len(text) + 64}
+	all, ok := l.sequences(re)
+	if !ok {
 		return nil
 	}
 	var found []*needle
@@ -89,22 +94,30 @@ func needles(re *syntax.Regexp, limit int) []*needle {
 		if len(letters) == 0 {
 			return nil
 		}
-		found = append(found, newNeedle(letters))
+		n := newNeedle(letters)
+		if len(n.letters) > maxLetters {
+			return nil
+		}
+		found = append(found, n)
 	}
 	return found
 }
 
-// over tells that sequences are too many or too long to be worth it.
-func over(all [][]letter, limit int) bool {
-	size := 0
+// language is what a regular expression stands for: sequences of letters, of most letters together.
+type language struct{ most int }
+
+// fits tells whether n sequences of some letters are within the bounds.
+func (l language) fits(n, letters int) bool { return n <= maxNeedles && letters <= l.most }
+
+// sum is how many letters there are in sequences.
+func sum(all [][]letter) (n int) {
 	for _, letters := range all {
-		size += len(letters)
+		n += len(letters)
 	}
-	return len(all) > limit || size > 2*MaxPattern
+	return n
 }
 
-// sequences gives what re stands for, if it is at most limit sequences of letters.
-func sequences(re *syntax.Regexp, limit int) (all [][]letter, ok bool) {
+func (l language) sequences(re *syntax.Regexp) (all [][]letter, ok bool) {
 	switch re.Op {
 	case syntax.OpEmptyMatch:
 		return [][]letter{nil}, true
@@ -117,16 +130,18 @@ func sequences(re *syntax.Regexp, limit int) (all [][]letter, ok bool) {
 		}
 		return [][]letter{letters}, true
 	case syntax.OpCharClass:
-		return class(re.Rune, limit)
+		return l.class(re.Rune)
 	case syntax.OpCapture:
-		return sequences(re.Sub[0], limit)
+		return l.sequences(re.Sub[0])
 	case syntax.OpQuest:
-		all, ok = sequences(re.Sub[0], limit)
+		all, ok = l.sequences(re.Sub[0])
 		return append(all, nil), ok
 	case syntax.OpAlternate:
+		letters := 0
 		for _, sub := range re.Sub {
-			some, ok := sequences(sub, limit)
-			if all = append(all, some...); !ok || over(all, limit) {
+			some, ok := l.sequences(sub)
+			all = append(all, some...)
+			if letters += sum(some); !ok || !l.fits(len(all), letters) {
 				return nil, false
 			}
 		}
@@ -134,13 +149,11 @@ func sequences(re *syntax.Regexp, limit int) (all [][]letter, ok bool) {
 	case syntax.OpConcat:
 		all = [][]letter{nil}
 		for _, sub := range re.Sub {
-			next, ok := sequences(sub, limit)
-			if !ok || len(all)*len(next) > limit {
+			next, ok := l.sequences(sub)
+			if !ok || !l.fits(len(all)*len(next), len(next)*sum(all)+len(all)*sum(next)) {
 				return nil, false
 			}
-			if all = product(all, next); over(all, limit) {
-				return nil, false
-			}
+			all = product(all, next)
 		}
 		return all, true
 	default:
@@ -149,30 +162,27 @@ func sequences(re *syntax.Regexp, limit int) (all [][]letter, ok bool) {
 }
 
 // class gives a letter that is any of the runes in ranges, or a letter for each of them.
-func class(ranges []rune, limit int) (all [][]letter, ok bool) {
+func (l language) class(ranges []rune) (all [][]letter, ok bool) {
 	var runes []rune
 	for i := 0; i < len(ranges); i += 2 {
-		if int(ranges[i+1]-ranges[i]) >= maxForms+limit-len(runes) {
+		if n := len(runes) + int(ranges[i+1]-ranges[i]) + 1; !l.fits(n, n) {
 			return nil, false
 		}
 		for r := ranges[i]; r <= ranges[i+1]; r++ {
 			runes = append(runes, r)
 		}
 	}
-	if l, ok := classLetter(runes); ok {
-		return [][]letter{{l}}, true
-	}
-	if len(runes) == 0 || len(runes) > limit {
-		return nil, false
+	if one, ok := classLetter(runes); ok {
+		return [][]letter{{one}}, true
 	}
 	for _, r := range runes {
-		l, ok := classLetter([]rune{r})
+		one, ok := classLetter([]rune{r})
 		if !ok {
 			return nil, false
 		}
-		all = append(all, []letter{l})
+		all = append(all, []letter{one})
 	}
-	return all, true
+	return all, len(all) > 0
 }
 
 // product puts each of next behind each of all. Both hold at least one.

@@ -23,7 +23,7 @@ const (
 	MaxInstructions = 20_000
 
 	// maxNeedles is how many needles one regular expression stands for at most: a|b|c.
-	maxNeedles = 1000
+	maxNeedles = 10_000
 )
 
 // Pattern says what records have to hold.
@@ -115,7 +115,7 @@ func parse(text string, regex, ignoreCase bool) (source, error) {
 			return s, regexError(text, err)
 		}
 		s.tree = tree.Simplify()
-		s.needles = needles(s.tree, maxNeedles)
+		s.needles = needles(s.tree, text)
 		if s.needles == nil {
 			s.size = instructions(tree)
 		}
@@ -130,7 +130,6 @@ func parse(text string, regex, ignoreCase bool) (source, error) {
 			s.needles, s.needed = []*needle{n}, required.Substring([]byte(text), true)
 			return s, nil
 		}
-		// U+FFFD, which has a meaning of its own in regular expressions.
 		return parse(regexp.QuoteMeta(text), true, true)
 	default:
 		s.needles, s.needed = []*needle{exactNeedle(text)}, required.Substring([]byte(text), false)

@@ -43,7 +43,7 @@ func classLetter(runes []rune) (l letter, ok bool) {
 			ascii++
 		}
 	}
-	return l, 0 < len(runes) && ascii <= 2 && len(l.wide) <= 3
+	return l, 0 < len(runes) && ascii <= 2 && len(l.wide) <= maxForms-2
 }
 
 // runeLetter is a rune, or all that Unicode's simple folding makes equal to it.
@@ -86,10 +86,18 @@ func exactNeedle(text string) *needle {
 	return n
 }
 
-// foldedNeedle is text in any case. Bytes that are not UTF-8 have no case. It is not ok if text is UTF-8 and holds U+FFFD:
-// as a regular expression, that equals every such byte. (With bytes of its own that are not UTF-8, text is no regular expression.)
+// maxLetters is the greatest length of a needle of letters. They are compared one by one wherever the needle may stand: for
+// longer ones a DFA is there, which looks at each byte of the text once.
+const maxLetters = 128
+
+// foldedNeedle is text in any case. Bytes that are not UTF-8 have no case. It is not ok if text is to be left to a DFA: it is
+// long, or holds U+FFFD, which as a regular expression equals every byte that is not UTF-8. (With such bytes of its own, text is no regular
+// expression.)
 func foldedNeedle(text string) (n *needle, ok bool) {
 	utf8Text := utf8.ValidString(text)
+	if utf8Text && utf8.RuneCountInString(text) > maxLetters {
+		return nil, false
+	}
 	letters := make([]letter, 0, len(text))
 	known := map[rune]letter{}
 	for len(text) > 0 {

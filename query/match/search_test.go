@@ -184,6 +184,38 @@ func TestSpanningNeedles(t *testing.T) {
 	}
 }
 
+// Needles that repeat themselves, in a text that does.
+func TestRepetitive(t *testing.T) {
+	long := strings.Repeat("ab", 3000)
+	var records [][]byte
+	for range 8 {
+		records = append(records, []byte(long[:5900]), []byte(long[1:5000]))
+	}
+	records = append(records, []byte(long+"c"), []byte(strings.ToUpper(long)+"ac"))
+	for _, needle := range []string{long, long[:5901], long[:100] + "c", long[:200] + "c", long + "c", "c" + long[:130], "\xff" + long} {
+		for _, fold := range []bool{false, true} {
+			if fold && !utf8.ValidString(needle) {
+				continue
+			}
+			p := Pattern{Texts: []string{needle}, IgnoreCase: fold}
+			agree(t, compile(t, p).Searcher(), records, oracle(p))
+		}
+	}
+	// It is linear: this would take minutes.
+	text := append(bytes.Repeat([]byte("a"), 4<<20), '\n')
+	needle := strings.Repeat("a", 30_000) + "b" + strings.Repeat("a", 30_000)
+	for _, p := range []Pattern{{Texts: []string{needle}}, {Texts: []string{needle[:2000]}, IgnoreCase: true}, {Texts: []string{needle[29_000:32_000]}, IgnoreCase: true}} {
+		s := compile(t, p).Searcher()
+		want := 0
+		if !strings.Contains(p.Texts[0], "b") {
+			want = 1
+		}
+		if have := s.Count(text); have != want {
+			t.Errorf("%d bytes: want %d, have %d", len(p.Texts[0]), want, have)
+		}
+	}
+}
+
 // A text in which nothing is found costs no allocation, once the states of the DFA are made.
 func TestAllocations(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(15, 16))

@@ -39,7 +39,7 @@ type window struct {
 
 const (
 	maxWindow = 14
-	folds     = caseBit * low
+	maxOthers = 100                // needles with one window that are counted
 	mix       = 0x9e3779b97f4a7c15 // 2^64 divided by the golden ratio
 )
 
@@ -94,7 +94,7 @@ func (s *set) add(n *needle, prior *frequencies) {
 	for at := 0; at+s.size <= min(len(core), aimed); at++ {
 		others, rare := 0, 0.0
 		hash := s.window(core[at:])
-		for k := s.heads[hash>>s.headShift]; k != 0; k = s.windows[k-1].next {
+		for k := s.heads[hash>>s.headShift]; k != 0 && others < maxOthers; k = s.windows[k-1].next {
 			if s.windows[k-1].hash == hash {
 				others++
 			}

@@ -10,7 +10,8 @@ import (
 const (
 	low     = 0x0101010101010101
 	high    = 0x8080808080808080
-	caseBit = 0x20
+	caseBit = 0x20          // tells the cases of ASCII letters apart
+	folds   = caseBit * low // the same in each byte
 )
 
 // indexPair is the first i with t[i] == a and t[i+d] == b, -1 if there is none. d is not negative.
@@ -44,12 +45,11 @@ func indexPair(t []byte, a, b byte, d int) int {
 // has it in t or not is found.
 func indexPairFolded(t []byte, a, b byte, d int) int {
 	x, y := uint64(a)*low, uint64(b)*low
-	const fold = caseBit * low
 	i := 0
 	for ; i+d+16 <= len(t); i += 16 {
 		p, q := t[i:i+16:i+16], t[i+d:i+d+16:i+d+16]
-		u := ((binary.LittleEndian.Uint64(p) | fold) ^ x) | ((binary.LittleEndian.Uint64(q) | fold) ^ y)
-		v := ((binary.LittleEndian.Uint64(p[8:]) | fold) ^ x) | ((binary.LittleEndian.Uint64(q[8:]) | fold) ^ y)
+		u := ((binary.LittleEndian.Uint64(p) ^ x) | (binary.LittleEndian.Uint64(q) ^ y)) &^ folds
+		v := ((binary.LittleEndian.Uint64(p[8:]) ^ x) | (binary.LittleEndian.Uint64(q[8:]) ^ y)) &^ folds
 		if zeros := (u - low) &^ u & high; zeros != 0 {
 			return i + bits.TrailingZeros64(zeros)/8
 		}
