@@ -179,9 +179,9 @@ func (s *stored) put(ctx context.Context, b objstore.Bucket, key string, data []
 
 // load stores the logs as one topic, one behind the other: as compaction leaves them, or as ingesters do.
 func load(ctx context.Context, b objstore.Bucket, topic string, logs []rawLog, fresh bool) (s stored, err error) {
-	cfg, size := segment.WriterConfig{Level: segment.Best, Generation: 1}, int64(1<<30)
+	cfg, size := segment.WriterConfig{Level: segment.Best, Generation: 1, Filter: true}, int64(1<<30)
 	if fresh {
-		cfg, size = segment.WriterConfig{}, 64<<20
+		cfg, size = segment.WriterConfig{Filter: true}, 64<<20
 	}
 	d, err := segment.NewDays(cfg, size, func(name segment.Name, data []byte) error {
 		return s.put(ctx, b, name.Key(topic), data)
@@ -239,7 +239,7 @@ func pieces(text []byte) (all [][]byte) {
 
 // loadMany stores pieces as a fresh segment each.
 func loadMany(ctx context.Context, b objstore.Bucket, topic string, all [][]byte) (s stored, err error) {
-	w, err := segment.NewWriter(segment.WriterConfig{})
+	w, err := segment.NewWriter(segment.WriterConfig{Filter: true})
 	if err != nil {
 		return s, err
 	}
