@@ -76,7 +76,7 @@ func newSet(needles []*needle, prior *frequencies) *set {
 	s.gram = max(2, s.size/2+1)
 	s.stride = s.size - s.gram + 1
 	s.mask = math.MaxUint64 >> (64 - 8*s.gram)
-	// One in 32 grams of the text is taken for one of a needle's: the bitmap stays small.
+	// At most one gram of a text in a hundred is taken for one of a needle's by mistake, and the bitmap stays small.
 	gramBits := min(max(16, bits.Len(uint(100*len(needles)*s.stride))), 26)
 	s.grams, s.gramShift = make([]uint64, 1<<gramBits/64), 64-gramBits
 	headBits := min(max(8, bits.Len(uint(16*len(needles)))), 20)
