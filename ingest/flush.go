@@ -37,7 +37,7 @@ type merger struct {
 }
 
 func newMerger() (*merger, error) {
-	w, err := segment.NewWriter(segment.WriterConfig{})
+	w, err := segment.NewWriter(segment.WriterConfig{Filter: true})
 	if err != nil {
 		return nil, err
 	}

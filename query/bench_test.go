@@ -12,6 +12,7 @@ import (
 	"oklog/objstore"
 	"oklog/objstore/dir"
 	"oklog/objstore/segment"
+	"oklog/query/match"
 )
 
 // corpus stores logs as ingesters do, fresh segments of 64 MiB of text, in a folder bucket, and returns
@@ -32,7 +33,7 @@ func corpus(tb testing.TB) (objstore.Bucket, int64) {
 			tb.Error(err)
 		}
 	})
-	d, err := segment.NewDays(segment.WriterConfig{}, 64<<20, func(name segment.Name, data []byte) error {
+	d, err := segment.NewDays(segment.WriterConfig{Filter: true}, 64<<20, func(name segment.Name, data []byte) error {
 		return b.Put(context.Background(), name.Key("bench"), bytes.NewReader(data), int64(len(data)))
 	})
 	if err != nil {
@@ -87,25 +88,25 @@ func BenchmarkQuery(b *testing.B) {
 	all := Range{From: atTime(day0), To: atTime(day0.Add(24 * time.Hour))}
 	for _, bench := range []struct {
 		name    string
-		pattern Pattern
+		pattern match.Pattern
 		query   Query
 	}{
-		{"absent", Pattern{Texts: []string{"3f9c1be07ad2"}}, Query{}},
-		{"absent ignoring case", Pattern{Texts: []string{"no such exception"}, IgnoreCase: true}, Query{}},
-		{"common", Pattern{Texts: []string{"from"}}, Query{}},
-		{"common counted", Pattern{Texts: []string{"from"}}, Query{CountOnly: true}},
-		{"everything", Pattern{}, Query{}},
-		{"everything newest first", Pattern{}, Query{Newest: true}},
-		{"newest 100 common", Pattern{Texts: []string{"from"}}, Query{Newest: true, Limit: 100}},
-		{"regex", Pattern{Texts: []string{`port [0-9]{5}\b`}, Regex: true}, Query{}},
+		{"absent", match.Pattern{Texts: []string{"3f9c1be07ad2"}}, Query{}},
+		{"absent ignoring case", match.Pattern{Texts: []string{"no such exception"}, IgnoreCase: true}, Query{}},
+		{"common", match.Pattern{Texts: []string{"from"}}, Query{}},
+		{"common counted", match.Pattern{Texts: []string{"from"}}, Query{CountOnly: true}},
+		{"everything", match.Pattern{}, Query{}},
+		{"everything newest first", match.Pattern{}, Query{Newest: true}},
+		{"newest 100 common", match.Pattern{Texts: []string{"from"}}, Query{Newest: true, Limit: 100}},
+		{"regex", match.Pattern{Texts: []string{`port [0-9]{5}\b`}, Regex: true}, Query{}},
 	} {
 		b.Run(bench.name, func(b *testing.B) {
-			m, err := NewMatcher(bench.pattern)
+			m, err := match.Compile(bench.pattern)
 			if err != nil {
 				b.Fatal(err)
 			}
 			q := bench.query
-			q.Topic, q.Range, q.Matcher = "bench", all, m
+			q.Topic, q.Range, q.Pattern = "bench", all, m
 			b.SetBytes(size)
 			b.ReportAllocs()
 			for b.Loop() {

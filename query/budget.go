@@ -5,9 +5,10 @@ import (
 	"sync"
 )
 
-// budget shares out bytes.
+// budget shares out bytes. A query that may end soon begins with a few of them.
 type budget struct {
 	max  int64
+	soft int64 // what is shared out for now
 	cond *sync.Cond
 	used int64
 	want any // what the merge waits for, and is not started
@@ -17,11 +18,21 @@ type budget struct {
 func (b *budget) acquire(ctx context.Context, n int64) error {
 	b.cond.L.Lock()
 	defer b.cond.L.Unlock()
-	for b.used > 0 && b.used+n > b.max && b.want == nil && ctx.Err() == nil {
+	for b.used > 0 && b.used+n > b.soft && b.want == nil && ctx.Err() == nil {
 		b.cond.Wait()
 	}
 	b.used += n
 	return ctx.Err()
+}
+
+// grow doubles what is shared out, up to all.
+func (b *budget) grow() {
+	b.cond.L.Lock()
+	defer b.cond.L.Unlock()
+	if b.soft < b.max {
+		b.soft = min(2*b.soft, b.max)
+		b.cond.Signal()
+	}
 }
 
 // over tells that more is taken than there is.

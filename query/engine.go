@@ -14,6 +14,8 @@ import (
 
 	"oklog/objstore"
 	"oklog/objstore/segment"
+	"oklog/query/cache"
+	"oklog/query/match"
 )
 
 // Hot tells which batches are published and not in a segment yet.
@@ -31,6 +33,8 @@ type Config struct {
 	// Copies are the buckets that Bucket reads from, where it stands for several: each is asked by itself for what
 	// is damaged in the one that Bucket chose.
 	Copies []objstore.Bucket
+	// Cache keeps what was read of objects; nil: nothing is kept. It may be that of other buckets, too: a segment's key names its content.
+	Cache *cache.Cache
 
 	Workers  int // that decode and match; 0: one for each core
 	Fetches  int // range reads in flight; 0: 32
@@ -48,9 +52,14 @@ type Config struct {
 type Query struct {
 	Topic   string
 	Range   Range
-	Matcher Matcher // nil: every record
-	Newest  bool    // the newest record first
-	Limit   int64   // records to put out at most; 0: no limit
+	Pattern *match.Program // nil: every record
+	Newest  bool           // the newest record first
+	Limit   int64          // records to put out at most; 0: no limit
+	// Brute reads every block, whatever the filters say.
+	Brute bool
+	// MaxBytes is how much the query may read from the bucket; it fails with ErrTooMuch if it would be more. What a limit
+	// may save is not foreseen. 0: no bound.
+	MaxBytes int64
 	// CountOnly leaves out emit: only Answer.Count is wanted.
 	CountOnly bool
 	// Idle, if set, is called when the query is about to wait: a good moment to flush what emit has put
@@ -72,6 +81,7 @@ type Engine struct {
 	decoders sync.Pool
 	blocks   sync.Pool
 	buffers  sync.Pool
+	tails    sync.Pool
 }
 
 // New makes an engine.
@@ -133,9 +143,14 @@ func (e *Engine) recycle(b *segment.Block) {
 	e.blocks.Put(b)
 }
 
-// buffer lends n bytes.
-func (e *Engine) buffer(n int) *[]byte {
-	if p, ok := e.buffers.Get().(*[]byte); ok && cap(*p) >= n {
+// buffer lends n bytes for blocks.
+func (e *Engine) buffer(n int) *[]byte { return lend(&e.buffers, n) }
+
+// tailBuffer lends n bytes for the end of an object.
+func (e *Engine) tailBuffer(n int) *[]byte { return lend(&e.tails, n) }
+
+func lend(from *sync.Pool, n int) *[]byte {
+	if p, ok := from.Get().(*[]byte); ok && cap(*p) >= n {
 		*p = (*p)[:n]
 		return p
 	}
@@ -163,9 +178,18 @@ func (e *Engine) Run(ctx context.Context, q Query, emit func(Record) error) (*An
 	} else if emit == nil {
 		return ans, errors.New("query: nowhere to put the records")
 	}
+	if q.Pattern != nil && q.Pattern.All() {
+		q.Pattern = nil
+	}
 	r := &run{e: e, q: q, emit: emit, ans: ans, start: e.cfg.Now()}
+	if q.Pattern != nil {
+		ans.Required = q.Pattern.Required().String()
+		if !q.Brute {
+			r.sieve = newSieve(q.Pattern.Required())
+		}
+	}
 	err := r.answer(ctx)
-	ans.Stats = r.meter.s
+	ans.Stats = r.meter.stats()
 	ans.Stats.Time.Total = e.cfg.Now().Sub(r.start)
 	ans.Stats.Records.Found = r.found
 	return ans, err
@@ -179,6 +203,7 @@ type run struct {
 	ans   *Answer
 	start time.Time
 	meter meter
+	sieve *sieve // nil: filters are not asked
 
 	found   int64
 	last    ulid.ULID // put out last
@@ -241,6 +266,11 @@ func (r *run) pass(ctx context.Context, hot []*source, gone map[string]bool, fin
 		r.ans.note(f)
 	}
 	sc := newScan(r, gone, final)
+	if r.q.MaxBytes > 0 {
+		if err := sc.afford(ctx, p.candidates); err != nil {
+			return "", err
+		}
+	}
 	err = sc.merge(ctx, p.candidates, hot)
 	if moved, ok := errors.AsType[*movedError](err); ok {
 		return moved.key, nil

@@ -63,7 +63,7 @@ func encode(t testing.TB, generation uint8, blockSize int, entries []entry) iter
 		t.Helper()
 		entries = slices.Clone(entries)
 		slices.SortFunc(entries, byID)
-		d, err := segment.NewDays(segment.WriterConfig{BlockSize: blockSize, Generation: generation}, 1<<30,
+		d, err := segment.NewDays(segment.WriterConfig{BlockSize: blockSize, Generation: generation, Filter: blockSize%2 == 0}, 1<<30,
 			func(name segment.Name, data []byte) error {
 				yield(name, data)
 				return nil

@@ -8,13 +8,16 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"oklog/objstore"
 	"oklog/objstore/segment"
+	"oklog/query/cache"
+	"oklog/query/match"
 )
 
 // naive is what a query has to answer.
-func naive(all []entry, q Query, p Pattern) (want []entry, count int64) {
+func naive(all []entry, q Query, p match.Pattern) (want []entry, count int64) {
 	var res []*regexp.Regexp
 	for _, text := range p.Texts {
 		if !p.Regex {
@@ -60,14 +63,22 @@ func naive(all []entry, q Query, p Pattern) (want []entry, count int64) {
 	return want, count
 }
 
-func randomPattern(rnd *rand.Rand) Pattern {
+func randomPattern(rnd *rand.Rand, all []entry) match.Pattern {
 	texts := []string{"", "status=500", "Error", "line 1", "absent", "a\nb", "\n", "k", "GRÜSSE", "grüße", "KÖLN", "%d", "\x00", "ks", "K", "10.0.1.", "=", "sure %"}
-	exprs := []string{"", "^$", "status=(500|200)$", "^line", "a.b", `(?s)a.b`, `(?m)^\tat`, `\d+\.\d+\.`, "[[:upper:]]rror", "x*", "^plain$", `\x{fffd}`}
-	p := Pattern{Regex: rnd.IntN(3) == 0, IgnoreCase: rnd.IntN(3) == 0, Invert: rnd.IntN(4) == 0}
+	exprs := []string{"", "^$", "status=(500|200)$", "^line", "a.b", `(?s)a.b`, `(?m)^\tat`, `\d+\.\d+\.`, "[[:upper:]]rror", "x*", "^plain$", `\x{fffd}`, `connect (Error|error) [0-9a-f]+`, `status=(200|300) *$`, `l[ij]ne \d+ of [0-2]`}
+	p := match.Pattern{Regex: rnd.IntN(3) == 0, IgnoreCase: rnd.IntN(3) == 0, Invert: rnd.IntN(4) == 0}
 	for range rnd.IntN(3) {
-		if p.Regex {
+		e := all[rnd.IntN(len(all))].text
+		from := rnd.IntN(len(e) + 1)
+		part := e[from : from+rnd.IntN(min(len(e)-from, 24)+1)] // long enough for filters to matter
+		switch {
+		case p.Regex && rnd.IntN(2) == 0 && utf8.ValidString(part):
+			p.Texts = append(p.Texts, regexp.QuoteMeta(part)+[]string{"", "[0-9]*", "(x|)", "$", ".* "}[rnd.IntN(5)])
+		case p.Regex:
 			p.Texts = append(p.Texts, exprs[rnd.IntN(len(exprs))])
-		} else {
+		case rnd.IntN(2) == 0 && utf8.ValidString(part):
+			p.Texts = append(p.Texts, part)
+		default:
 			p.Texts = append(p.Texts, texts[rnd.IntN(len(texts))])
 		}
 	}
@@ -97,6 +108,31 @@ func randomRange(rnd *rand.Rand, all []entry) Range {
 	}
 }
 
+// compile makes a program of a pattern.
+func compile(t testing.TB, p match.Pattern) *match.Program {
+	t.Helper()
+	m, err := match.Compile(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// smallCache holds a part of a test's world.
+func smallCache(t testing.TB) *cache.Cache {
+	t.Helper()
+	c, err := cache.New(cache.Config{Memory: 40_000, PageSize: 512})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
 // A query over any layout of segments and batches answers what a filter over all records does.
 func TestOracle(t *testing.T) {
 	for seed := range uint64(24) {
@@ -114,14 +150,13 @@ func TestOracle(t *testing.T) {
 			if len(hot.bodies) == 0 {
 				cfg.Hot = nil
 			}
+			if rnd.IntN(2) == 0 {
+				cfg.Cache = smallCache(t)
+			}
 			e := newEngine(t, cfg)
 			for i := range 15 {
-				p := randomPattern(rnd)
-				m, err := NewMatcher(p)
-				if err != nil {
-					t.Fatal(err)
-				}
-				q := Query{Topic: "web", Range: randomRange(rnd, all), Matcher: m, Newest: rnd.IntN(2) == 0}
+				p := randomPattern(rnd, all)
+				q := Query{Topic: "web", Range: randomRange(rnd, all), Pattern: compile(t, p), Newest: rnd.IntN(2) == 0, Brute: rnd.IntN(3) == 0}
 				want, count := naive(all, q, p)
 				have, ans := ask(t, e, q)
 				same(t, want, have)

@@ -2,6 +2,7 @@ package query
 
 import (
 	"oklog/objstore/segment"
+	"oklog/query/match"
 )
 
 // picker decodes blocks and finds the records that the query wants. Each worker has one.
@@ -11,7 +12,9 @@ type picker struct {
 	q     *Query
 	meter *meter
 
+	search  *match.Searcher  // nil: every record is wanted
 	block   *segment.Block   // the one being looked at
+	lines   []match.Line     // in it
 	found   []segment.Record // in it, of its memory
 	scratch segment.Block
 }
@@ -25,7 +28,7 @@ func (p *picker) pick(seg *segment.Segment, t *task, raw []byte) error {
 	}
 	decoded := now()
 	matched := decoded
-	idle := p.q.Matcher != nil && p.q.Matcher.Absent(p.block.Text)
+	idle := p.search != nil && p.search.Absent(p.block.Text)
 	if !idle {
 		searched := now()
 		if err := p.dec.IDs(p.block, seg, t.info, raw); err != nil {
@@ -61,33 +64,30 @@ func (p *picker) match(t *task) {
 	if lo == hi {
 		return
 	}
-	if q.Matcher == nil && !q.Newest && !q.CountOnly {
+	if p.search == nil && !q.Newest && !q.CountOnly {
 		p.all(t, c, lo, hi)
 		return
 	}
 	p.found = p.found[:0]
 	switch {
-	case q.Matcher == nil || b.MultiLine():
+	case p.search == nil || b.MultiLine():
 		for i := range hi {
-			if r := c.Next(); i >= lo && (q.Matcher == nil || q.Matcher.Match(r.Text)) {
+			if r := c.Next(); i >= lo && (p.search == nil || p.search.Match(r.Text)) {
 				p.found = append(p.found, r)
 			}
 		}
 	default:
 		// Every line is a record: the text is searched as a whole.
-		i, pos := 0, 0
-		for start, end := range q.Matcher.Lines(b.Text) {
-			for ; pos < start; i++ {
-				pos += len(c.Next().Text) + 1
-			}
+		p.lines = p.search.Lines(p.lines[:0], b.Text)
+		for _, l := range p.lines {
+			c.PassLines(l.Start)
+			i := b.Len() - c.Left()
 			if i >= hi {
 				break
 			}
-			r := c.Next()
 			if i >= lo {
-				p.found = append(p.found, r)
+				p.found = append(p.found, c.Next())
 			}
-			i, pos = i+1, end+1
 		}
 	}
 	p.copyFound(t)

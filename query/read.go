@@ -1,13 +1,27 @@
 package query
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
 
 	"oklog/objstore"
 	"oklog/objstore/segment"
+)
+
+const (
+	// How much of an object's end is read at first, in bytes, where its filter is wanted: an eighth of the object, with
+	// these bounds. A store takes as long for 20 KB, and the filter of a small segment comes with it, often the blocks too.
+	leastTail, mostTail = segment.TailSize, 256 << 10
+	// Parts of a filter are read as one where no more than this lies between them, in bytes.
+	filterGap = 128 << 10
 )
 
 // openAll opens the segments in order, some ahead of the dispatcher.
@@ -30,7 +44,7 @@ func (sc *scan) openAll(sources []*source) {
 	}
 }
 
-// open reads what stands behind the blocks of a segment.
+// open reads what stands behind the blocks of a segment, and asks its filter.
 func (s *source) open() {
 	sc := s.sc
 	dec, err := sc.e.decoder()
@@ -40,8 +54,9 @@ func (s *source) open() {
 	}
 	defer sc.e.decoders.Put(dec)
 	start := sc.e.cfg.Now()
-	from := func(b objstore.Bucket, size int64) error {
-		s.tail = tail{r: objstore.ReaderAt(sc.ctx, b, s.key), reads: s.tail.reads, fetched: s.tail.fetched}
+	from := func(size int64, read func(off int64, p []byte) error) error {
+		s.tail.letGo()
+		s.tail = tail{e: sc.e, read: read, size: size, want: sc.tailSize(size)}
 		seg, err := dec.Open(&s.tail, size)
 		if err == nil && (seg.First() != s.first || seg.Last() != s.last || seg.Records() != s.name.Records) {
 			err = ErrMisnamed
@@ -49,34 +64,164 @@ func (s *source) open() {
 		s.seg = seg
 		return err
 	}
-	s.err = from(sc.e.cfg.Bucket, s.size)
-	s.err = sc.mend(s.err, func(b objstore.Bucket) error {
+	s.err = from(s.size, s.read)
+	s.err = sc.mend(s, s.err, func(b objstore.Bucket) error {
 		info, err := b.Stat(sc.ctx, s.key)
 		if err != nil {
 			return err
 		}
-		return from(b, info.Size)
+		return from(info.Size, func(off int64, p []byte) error { return sc.get(sc.ctx, b, s.key, off, p) })
 	})
 	sc.meter.add(func(st *Stats) {
-		st.Requests.Gets += s.tail.reads
-		st.Requests.Fetched += s.tail.fetched
 		st.Time.Open += sc.e.cfg.Now().Sub(start)
 		if s.err == nil {
 			st.Segments.Opened++
 		}
 	})
 	if s.err == nil {
-		s.tail.keep(s.seg)
+		s.sift()
+	}
+	if s.err != nil || s.tail.off > s.seg.Blocks[len(s.seg.Blocks)-1].Offset {
+		s.tail.letGo() // there is no whole block in it
 	}
 }
 
-// mend deals with err, which reading an object has brought: if that is damage, it reads once more from each of the copies
+// tailSize is how much to read of the end of an object of some size.
+func (sc *scan) tailSize(size int64) int64 {
+	if sc.sieve == nil {
+		return leastTail
+	}
+	return min(max(size/8, leastTail), mostTail)
+}
+
+// sift finds out which blocks the filter leaves. Where it cannot be had, all are.
+func (s *source) sift() {
+	sc, f := s.sc, s.seg.Filter
+	if sc.sieve == nil || f == nil && s.seg.FilterErr == nil {
+		return
+	}
+	start := sc.e.cfg.Now()
+	err := s.seg.FilterErr
+	asked := false
+	if err == nil {
+		asked, err = s.askFilter(f)
+	}
+	s.seg.Filter = nil // it has said what it knows
+	if errors.Is(err, objstore.ErrNotFound) {
+		s.err = err
+	}
+	if errors.Is(err, segment.ErrFilter) && sc.e.cfg.Cache != nil {
+		sc.e.cfg.Cache.Forget(s.key, s.size)
+	}
+	sc.meter.add(func(st *Stats) {
+		st.Time.Prune += sc.e.cfg.Now().Sub(start)
+		switch {
+		case err != nil:
+			st.Segments.Damaged++
+		case asked:
+			st.Segments.Sifted++
+		}
+	})
+}
+
+// askFilter reads the parts of the filter that matter and sets s.kept. It does not ask where that would read more than the blocks
+// themselves.
+func (s *source) askFilter(f *segment.Filter) (asked bool, err error) {
+	sc := s.sc
+	spans := f.Spans(sc.sieve.grams, filterGap)
+	var cost, gain int64
+	for _, p := range spans {
+		if s.tail.slice(p.Off, p.Size) == nil {
+			cost += int64(p.Size)
+		}
+	}
+	for _, b := range s.seg.Blocks {
+		if sc.q.Range.Overlaps(b.First, b.Last) {
+			gain += int64(b.Size())
+		}
+	}
+	if cost > gain {
+		return false, nil
+	}
+	share := min(cost, filterMemory)
+	if err := sc.pages.Acquire(sc.ctx, share); err != nil {
+		return false, err
+	}
+	defer sc.pages.Release(share)
+	parts := make([][]byte, len(spans))
+	var reads errgroup.Group
+	for i, p := range spans {
+		if parts[i] = s.tail.slice(p.Off, p.Size); parts[i] == nil {
+			parts[i] = make([]byte, p.Size)
+			reads.Go(func() error { return s.read(p.Off, parts[i]) })
+		}
+	}
+	if err := reads.Wait(); err != nil {
+		return false, err
+	}
+	sets, err := f.Blocks(sc.sieve.grams, func(p segment.Span) ([]byte, error) {
+		i, found := slices.BinarySearchFunc(spans, p.Off, func(s segment.Span, off int64) int { return cmp.Compare(s.Off, off) })
+		if !found {
+			i--
+		}
+		return parts[i][p.Off-spans[i].Off:][:p.Size], nil
+	})
+	if err != nil {
+		return false, err
+	}
+	s.kept = sc.sieve.blocks(len(s.seg.Blocks), sets)
+	return true, nil
+}
+
+// read fills p with the segment's bytes, besides blocks: some reads of that kind are in flight at once.
+func (s *source) read(off int64, p []byte) error {
+	select {
+	case s.sc.opens <- struct{}{}:
+	case <-s.sc.ctx.Done():
+		return s.sc.ctx.Err()
+	}
+	defer func() { <-s.sc.opens }()
+	return s.sc.readObject(s.key, s.size, off, p)
+}
+
+// readObject fills p with bytes of an object of a size, from the cache or from the bucket.
+func (sc *scan) readObject(key string, size, off int64, p []byte) error {
+	c := sc.e.cfg.Cache
+	if c == nil {
+		return sc.get(sc.ctx, sc.e.cfg.Bucket, key, off, p)
+	}
+	out, err := c.Read(sc.ctx, key, size, off, p, func(ctx context.Context, off int64, p []byte) error {
+		return sc.get(ctx, sc.e.cfg.Bucket, key, off, p)
+	})
+	sc.meter.add(func(s *Stats) { s.Requests.Cached += out.FromMemory + out.FromDisk + out.Shared })
+	return err
+}
+
+// get is one range read.
+func (sc *scan) get(ctx context.Context, b objstore.Bucket, key string, off int64, p []byte) error {
+	n, err := b.Get(ctx, key, off, p)
+	sc.meter.add(func(s *Stats) {
+		s.Requests.Gets++
+		s.Requests.Fetched += int64(n)
+	})
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("%w: truncated: %w", segment.ErrCorrupt, err)
+	}
+	return err
+}
+
+// mend deals with err, which reading an object has brought: if that is damage, it reads once more from each of the buckets
 // until it succeeds, and returns what is wrong in the end.
-func (sc *scan) mend(err error, read func(objstore.Bucket) error) error {
+func (sc *scan) mend(s *source, err error, read func(objstore.Bucket) error) error {
 	if !segment.IsDamage(err) && !errors.Is(err, ErrMisnamed) {
 		return err
 	}
-	for _, b := range sc.e.cfg.Copies {
+	copies := sc.e.cfg.Copies
+	if c := sc.e.cfg.Cache; c != nil {
+		c.Forget(s.key, s.size)
+		copies = append([]objstore.Bucket{sc.e.cfg.Bucket}, copies...)
+	}
+	for _, b := range copies {
 		if read(b) == nil {
 			sc.meter.add(func(s *Stats) { s.Segments.Mended++ })
 			return nil
@@ -85,31 +230,49 @@ func (sc *scan) mend(err error, read func(objstore.Bucket) error) error {
 	return err
 }
 
-// tail reads an object for Decoder.Open and keeps the end that it read: a small segment is in there whole.
+// tail reads an object for Decoder.Open. It reads the end at once, more of it than Open asks for, and keeps it: filters
+// and blocks may be in there.
 type tail struct {
-	r       io.ReaderAt
-	off     int64
-	b       []byte
-	reads   int
-	fetched int64
+	e    *Engine
+	read func(off int64, p []byte) error
+	size int64 // of the object
+	want int64 // bytes to read at first
+	off  int64
+	b    []byte
+	mem  *[]byte // b's, to be given back
 }
 
 // ReadAt implements io.ReaderAt.
 func (t *tail) ReadAt(p []byte, off int64) (int, error) {
-	n, err := t.r.ReadAt(p, off)
-	t.reads++
-	t.fetched += int64(n)
-	if err == nil && t.b == nil {
-		t.b, t.off = p, off // Open does not write to it any more
+	if t.b == nil {
+		t.off = max(0, min(off, t.size-t.want))
+		mem := t.e.tailBuffer(int(t.size - t.off))
+		if err := t.read(t.off, *mem); err != nil {
+			t.e.tails.Put(mem)
+			return 0, err
+		}
+		t.mem, t.b = mem, *mem
 	}
-	return n, err
+	n := 0
+	if off < t.off {
+		n = int(min(int64(len(p)), t.off-off))
+		if err := t.read(off, p[:n]); err != nil {
+			return 0, err
+		}
+	}
+	n += copy(p[n:], t.b[off+int64(n)-t.off:])
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
 }
 
-// keep lets go of what will not be used: bytes in which there is no whole block.
-func (t *tail) keep(seg *segment.Segment) {
-	if t.off > seg.Blocks[len(seg.Blocks)-1].Offset {
-		t.b = nil
+// letGo gives back what was read.
+func (t *tail) letGo() {
+	if t.mem != nil {
+		t.e.tails.Put(t.mem)
 	}
+	t.b, t.mem = nil, nil
 }
 
 func (t *tail) slice(off int64, size int) []byte {
@@ -142,16 +305,50 @@ func (sc *scan) fetch(r *read) {
 	}
 	start := sc.e.cfg.Now()
 	r.buffer = sc.e.buffer(size)
-	n, err := sc.e.cfg.Bucket.Get(sc.ctx, r.s.key, r.offset, *r.buffer)
-	if err == nil {
+	if r.err = sc.readObject(r.s.key, r.s.size, r.offset, *r.buffer); r.err == nil {
 		r.raw = *r.buffer
-	} else if errors.Is(err, io.ErrUnexpectedEOF) {
-		err = fmt.Errorf("%w: truncated: %w", segment.ErrCorrupt, err)
 	}
-	r.err = err
-	sc.meter.add(func(s *Stats) {
-		s.Requests.Gets++
-		s.Requests.Fetched += int64(n)
-		s.Time.Fetch += sc.e.cfg.Now().Sub(start)
-	})
+	sc.meter.add(func(s *Stats) { s.Time.Fetch += sc.e.cfg.Now().Sub(start) })
+}
+
+// afford fails with ErrTooMuch if reading the candidates takes more than the query may.
+func (sc *scan) afford(ctx context.Context, candidates []candidate) error {
+	var listed int64
+	for _, c := range candidates {
+		listed += c.size
+	}
+	if listed <= sc.q.MaxBytes {
+		return nil
+	}
+	// What their filters leave may still be less. What they say is found out twice then, which a cache makes cheap.
+	sc.ctx = ctx
+	before := sc.meter.stats().Segments
+	var sum atomic.Int64
+	var opened errgroup.Group
+	opened.SetLimit(openAhead)
+	for _, c := range candidates {
+		opened.Go(func() error {
+			s := &source{sc: sc, candidate: c, first: c.name.First, last: c.name.Last}
+			s.open()
+			if s.err != nil {
+				sum.Add(s.size)
+				return ctx.Err()
+			}
+			for i, b := range s.seg.Blocks {
+				if sc.q.Range.Overlaps(b.First, b.Last) && (s.kept == nil || s.kept.Has(i)) {
+					sum.Add(int64(b.Size()))
+				}
+			}
+			s.tail.letGo()
+			return ctx.Err()
+		})
+	}
+	if err := opened.Wait(); err != nil {
+		return err
+	}
+	sc.meter.add(func(s *Stats) { s.Segments = before })
+	if n := sum.Load(); n > sc.q.MaxBytes {
+		return fmt.Errorf("%w: %d bytes of %d in %d segments, and it may read %d", ErrTooMuch, n, listed, len(candidates), sc.q.MaxBytes)
+	}
+	return nil
 }

@@ -11,20 +11,27 @@ import (
 	"sync/atomic"
 
 	"github.com/oklog/ulid/v2"
+	"golang.org/x/sync/semaphore"
 
 	"oklog/objstore"
 	"oklog/objstore/segment"
 )
 
 const (
-	// Segments are opened so far ahead of the first that has not been read from.
-	openAhead = 64
+	// Segments are opened so far ahead of the first that has not been read from, and, where a limit may end the query soon,
+	// so few at first. So many reads of tails and filters are in flight.
+	openAhead, openFirst = 128, 4
+	openReads            = 128
+	// Filters are read so much at once, in bytes.
+	filterMemory = 32 << 20
 	// Neighbouring blocks are read at once up to so many bytes, and so many bytes of text.
 	readSize, readText = 1 << 20, 8 << 20
 	// What a run of one record takes in memory besides its text, roughly.
 	perRecord = 24
 	// What a task takes in memory besides its result, and what an open segment takes for each block, roughly.
 	perTask, perBlock = 400, 120
+	// What a query with a limit has in flight for each worker at first: one block of the usual size.
+	limitedStart = 5 << 20
 )
 
 // scan reads sources and merges what it finds in them.
@@ -47,8 +54,10 @@ type scan struct {
 
 	budget budget
 	work   chan *read
-	slots  chan struct{} // fetches in flight
-	ahead  chan struct{} // segments opened and not yet reached by the dispatcher
+	slots  chan struct{}       // fetches in flight
+	opens  chan struct{}       // reads of tails and filters in flight
+	ahead  chan struct{}       // segments opened and not yet reached by the dispatcher
+	pages  *semaphore.Weighted // bytes of filters
 	group  sync.WaitGroup
 	ctx    context.Context // of the goroutines of one scan; ends with it
 
@@ -58,13 +67,24 @@ type scan struct {
 }
 
 func newScan(r *run, gone map[string]bool, final bool) *scan {
-	return &scan{
+	sc := &scan{
 		run: r, gone: gone, final: final,
-		budget: budget{max: r.e.cfg.MaxBytes, cond: sync.NewCond(&sync.Mutex{})},
+		budget: budget{max: r.e.cfg.MaxBytes, soft: r.e.cfg.MaxBytes, cond: sync.NewCond(&sync.Mutex{})},
 		work:   make(chan *read),
 		slots:  make(chan struct{}, r.e.cfg.Fetches),
+		opens:  make(chan struct{}, openReads),
 		ahead:  make(chan struct{}, openAhead),
+		pages:  semaphore.NewWeighted(filterMemory),
 	}
+	if r.q.Limit > 0 {
+		// It may be satisfied by the first blocks: a start that costs little, and doubles with each block
+		// that was not enough.
+		sc.budget.soft = min(sc.budget.max, int64(r.e.cfg.Workers)*limitedStart)
+		for range openAhead - openFirst {
+			sc.ahead <- struct{}{}
+		}
+	}
+	return sc
 }
 
 // movedError says that an object is not there that was listed.
@@ -131,6 +151,7 @@ type source struct {
 	seg    *segment.Segment
 	err    error
 	tail   tail
+	kept   segment.Set // the blocks that its filter leaves; nil: all
 
 	ready chan struct{} // closed when tasks is set
 	tasks []*task       // in the merge's order
@@ -267,6 +288,7 @@ func (s *source) giveBack() {
 		return
 	}
 	s.sc.budget.release(s.cur.held)
+	s.sc.budget.grow()
 	if s.cur.whole {
 		s.sc.e.recycle(s.cur.result)
 	}
@@ -427,13 +449,23 @@ func (sc *scan) reach(s *source) bool {
 			return false
 		}
 		<-sc.ahead
+		if sc.q.Limit > 0 {
+			select {
+			case <-sc.ahead: // one more is opened ahead than before
+			default:
+			}
+		}
 	}
 	s.tasks = []*task{}
-	var skipped int
+	var skipped, pruned int
 	if s.err == nil {
-		for _, info := range s.seg.Blocks {
+		for i, info := range s.seg.Blocks {
 			if !sc.q.Range.Overlaps(info.First, info.Last) {
 				skipped++
+				continue
+			}
+			if s.kept != nil && !s.kept.Has(i) {
+				pruned++
 				continue
 			}
 			s.tasks = append(s.tasks, &task{
@@ -445,6 +477,7 @@ func (sc *scan) reach(s *source) bool {
 		sc.meter.add(func(st *Stats) {
 			st.Blocks.Total += len(s.seg.Blocks)
 			st.Blocks.OutOfRange += skipped
+			st.Blocks.Pruned += pruned
 		})
 	}
 	if sc.q.Newest {
@@ -467,7 +500,8 @@ func (s *source) overhead() int64 {
 // free lets go of what the tasks of s needed.
 func (sc *scan) free(s *source) {
 	sc.budget.release(s.overhead())
-	s.seg, s.tail, s.raw = nil, tail{}, nil
+	s.tail.letGo()
+	s.seg, s.kept, s.raw = nil, nil, nil
 }
 
 // take groups the next tasks into one read; or does not, where memory is scarce.
@@ -509,6 +543,9 @@ func (sc *scan) worker() {
 	}
 	var packer *segment.Packer
 	p := picker{dec: dec, e: sc.e, q: &sc.q, meter: &sc.meter, block: sc.e.block()}
+	if sc.q.Pattern != nil {
+		p.search = sc.q.Pattern.Searcher()
+	}
 	defer func() { sc.e.recycle(p.block) }()
 	for r := range sc.work {
 		if r.err == nil {
@@ -523,9 +560,9 @@ func (sc *scan) worker() {
 				t.err = p.pick(r.s.seg, t, r.raw[at:at+int64(t.info.Size())])
 			}
 			if !r.s.hot {
-				t.err = sc.mend(t.err, func(b objstore.Bucket) error {
+				t.err = sc.mend(r.s, t.err, func(b objstore.Bucket) error {
 					raw := make([]byte, t.info.Size())
-					if _, err := b.Get(sc.ctx, r.s.key, t.info.Offset, raw); err != nil {
+					if err := sc.get(sc.ctx, b, r.s.key, t.info.Offset, raw); err != nil {
 						return err
 					}
 					return p.pick(r.s.seg, t, raw)

@@ -21,6 +21,8 @@ var (
 	ErrMisnamed = errors.New("not what its name says")
 	// ErrHotTooLarge says that there are more unflushed records than may be held in memory.
 	ErrHotTooLarge = errors.New("more unflushed records than may be held in memory")
+	// ErrTooMuch says that a query would read more than it may.
+	ErrTooMuch = errors.New("the query would read too much")
 )
 
 // Problem is something that should have been read and could not be.
@@ -56,6 +58,8 @@ type Answer struct {
 	Problems []Problem
 	// Unlisted is the number of problems beyond those.
 	Unlisted int
+	// Required is what a record must hold to match, as package required writes it; "" without a pattern.
+	Required string
 	Stats    Stats
 }
 
@@ -93,6 +97,8 @@ type SegmentStats struct {
 	Listed  int // objects in the listings
 	InRange int
 	Opened  int
+	Sifted  int // of these, whose filters were asked
+	Damaged int // of these, whose filters were damaged, or could not be read: their blocks were scanned
 	Hot     int // unflushed batches that were read
 	HotUsed int // of these, in the range
 	Mended  int // reads that brought damaged bytes from one bucket, and sound ones from another
@@ -102,6 +108,7 @@ type SegmentStats struct {
 type BlockStats struct {
 	Total      int
 	OutOfRange int
+	Pruned     int // by a filter
 	Read       int // fetched and decoded
 	Matched    int // of these, with at least one record found
 }
@@ -119,14 +126,15 @@ type RequestStats struct {
 	Lists   int   // pages of a thousand keys
 	Gets    int   // range reads
 	Fetched int64 // bytes read
+	Cached  int64 // bytes that came from the cache, or with what another query was reading
 	Hot     int64 // bytes of the unflushed batches
 	Decoded int64 // bytes of text decompressed
 }
 
-// StageTimes is the time that each stage took. Open, Fetch, Decode and Match are sums over what runs in
+// StageTimes is the time that each stage took. Open, Prune, Fetch, Decode and Match are sums over what runs in
 // parallel; the others are of the wall clock.
 type StageTimes struct {
-	Hot, List, Open, Fetch, Decode, Match time.Duration
+	Hot, List, Open, Prune, Fetch, Decode, Match time.Duration
 
 	First time.Duration // until the first record was put out; 0: there was none
 	Total time.Duration
@@ -136,6 +144,13 @@ type StageTimes struct {
 type meter struct {
 	mu sync.Mutex
 	s  Stats
+}
+
+// stats is what was added until now. What a cache reads for others may be added later, and is not asked for.
+func (m *meter) stats() Stats {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.s
 }
 
 func (m *meter) add(f func(s *Stats)) {

@@ -30,6 +30,7 @@ import (
 	"oklog/objstore/open"
 	"oklog/objstore/segment"
 	"oklog/query"
+	"oklog/query/cache"
 )
 
 // version is set by the linker: -ldflags "-X main.version=...".
@@ -91,6 +92,15 @@ func search(ctx context.Context, opts options, logger *slog.Logger, stdout, stde
 	}
 	defer func() { _ = bucket.Close(ctx) }() // nothing was written
 	cfg := query.Config{Bucket: bucket, Copies: bucket.Copies(), MaxHotBytes: opts.maxHot}
+	if opts.cache.Dir != "" {
+		opts.cache.Logger = logger
+		c, err := cache.New(opts.cache)
+		if err != nil {
+			return exitTrouble, fmt.Errorf("--cache %s, --cache-size %d: %w", opts.cache.Dir, opts.cache.Disk, err)
+		}
+		defer func() { _ = c.Close() }() // what is not written yet is read again
+		cfg.Cache = c
+	}
 	if opts.stream != nil {
 		s, err := stream.Connect(ctx, *opts.stream)
 		if err != nil {
@@ -143,7 +153,7 @@ func search(ctx context.Context, opts options, logger *slog.Logger, stdout, stde
 	if n := ans.Stats.Segments.Mended; n > 0 {
 		fmt.Fprintf(stderr, "oklog-query: warning: %d read%s brought damaged bytes from one bucket, and sound ones from another: the answer is whole\n", n, plural(n))
 	}
-	if n := ans.Stats.Records.Pieces; n > 0 && q.Matcher != nil {
+	if n := ans.Stats.Records.Pieces; n > 0 && q.Pattern != nil {
 		fmt.Fprintf(stderr, "oklog-query: warning: %d of what was found are pieces of records that were cut at the size limit: each was matched by itself\n", n)
 	}
 	if ans.Partial() {
@@ -164,6 +174,8 @@ func explain(err error) error {
 	switch {
 	case errors.Is(err, objstore.ErrNoBucket):
 		return fmt.Errorf("%w: check the URL after --bucket", err)
+	case errors.Is(err, query.ErrTooMuch):
+		return fmt.Errorf("%w: raise --max-bytes, or ask for less with --from and --to", err)
 	case errors.Is(err, objstore.ErrDenied):
 		return fmt.Errorf("%w: check the credentials (in the URL after --bucket, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)", err)
 	case errors.Is(err, stream.ErrUnavailable):

@@ -16,6 +16,8 @@ import (
 	"oklog/ingest/stream"
 	"oklog/objstore/segment"
 	"oklog/query"
+	"oklog/query/cache"
+	"oklog/query/match"
 )
 
 // options are the arguments, checked.
@@ -24,8 +26,9 @@ type options struct {
 	quorum  int            // of the writers
 	stream  *stream.Config // nil without --nats
 	query   query.Query
-	pattern query.Pattern
-	maxHot  int64 // bytes
+	pattern match.Pattern
+	maxHot  int64        // bytes
+	cache   cache.Config // of nothing, without --cache
 
 	time, ulid, source, json bool // what is printed of a record besides its text
 	color                    bool
@@ -100,6 +103,10 @@ func newApp(stdout, stderr io.Writer, action cli.ActionFunc) *cli.App {
 			&cli.StringFlag{Name: "color", Category: how, Value: "auto", Usage: "highlight what matches: `WHEN` is auto (on a terminal), always or never"},
 			&cli.BoolFlag{Name: "stats", Category: how, Usage: "print what the query cost to standard error"},
 			flags.Size("max-unflushed", "hold at most `SIZE` of unflushed records in memory", 256<<20, what),
+			flags.Size("max-bytes", "fail if the query would read more than `SIZE` from the bucket (0: no bound)", 0, what),
+			&cli.BoolFlag{Name: "brute", Category: what, Usage: "read every block: do not ask filters which of them can match (the answer is the same)"},
+			&cli.StringFlag{Name: "cache", Category: what, EnvVars: []string{"OKLOG_CACHE"}, Usage: "keep what is read from buckets in the folder `DIR`, for the next queries"},
+			flags.Size("cache-size", "let the folder of --cache take `SIZE`", 4<<30, what),
 
 			&cli.BoolFlag{Name: "version", Usage: "print the version"},
 		}),
@@ -152,6 +159,16 @@ func parseOptions(c *cli.Context, terminal bool, log *slog.Logger) (options, err
 	if opts.maxHot == 0 {
 		return opts, errors.New("--max-unflushed 0: want at least a byte, or leave out --nats to search what is flushed")
 	}
+	q.Brute = c.Bool("brute")
+	if q.MaxBytes, err = flags.Bytes(c, "max-bytes"); err != nil {
+		return opts, err
+	}
+	opts.cache.Dir = c.String("cache")
+	if size, err := flags.Bytes(c, "cache-size"); err != nil {
+		return opts, err
+	} else if opts.cache.Dir != "" {
+		opts.cache.Disk = size
+	}
 	switch when := c.String("color"); when {
 	case "auto":
 		opts.color = terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
@@ -180,17 +197,19 @@ func (opts *options) parsePattern(c *cli.Context) error {
 	case len(args) > 1:
 		return fmt.Errorf("%d patterns (%q, %q): want one: put it in quotes if it holds spaces, or give several with -e", len(args), args[0], args[1])
 	}
-	opts.pattern = query.Pattern{
+	opts.pattern = match.Pattern{
 		Texts: append(texts, args...), Regex: c.Bool("regex"), IgnoreCase: c.Bool("ignore-case"), Invert: c.Bool("invert-match"),
 	}
-	m, err := query.NewMatcher(opts.pattern)
+	p, err := match.Compile(opts.pattern)
 	if err != nil {
 		if opts.pattern.Regex {
 			err = fmt.Errorf("%w: mend it, or leave out --regex to search for the text as it is", err)
 		}
 		return err
 	}
-	opts.query.Matcher = m
+	if !p.All() {
+		opts.query.Pattern = p
+	}
 	return nil
 }
 

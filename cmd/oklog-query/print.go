@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 
 	"oklog/objstore/segment"
 	"oklog/query"
+	"oklog/query/match"
 )
 
 // timeLayout is RFC 3339 with the milliseconds that a ULID has.
@@ -43,7 +45,7 @@ func newPrinter(w *bufio.Writer, opts options) *printer {
 }
 
 // highlighter finds what a pattern matches; nil where it cannot be told.
-func highlighter(p query.Pattern) *regexp.Regexp {
+func highlighter(p match.Pattern) *regexp.Regexp {
 	var parts []string
 	for _, text := range p.Texts {
 		if text == "" {
@@ -187,15 +189,26 @@ func printStats(w io.Writer, ans *query.Answer) {
 	ms := func(d time.Duration) string { return d.Round(100 * time.Microsecond).String() }
 	row("segments", "%d listed, %d in range, %d opened", s.Segments.Listed, s.Segments.InRange, s.Segments.Opened)
 	row("unflushed", "%d batches of %s, %d in range", s.Segments.Hot, size(s.Requests.Hot), s.Segments.HotUsed)
-	row("blocks", "%d, %d out of range, %d read, %d matched", s.Blocks.Total, s.Blocks.OutOfRange, s.Blocks.Read, s.Blocks.Matched)
+	row("filters", "%d asked, %d damaged: records must hold %s", s.Segments.Sifted, s.Segments.Damaged, required(ans))
+	row("blocks", "%d, %d out of range, %d pruned, %d read, %d matched", s.Blocks.Total, s.Blocks.OutOfRange, s.Blocks.Pruned, s.Blocks.Read, s.Blocks.Matched)
 	row("records", "%d scanned, %d found, %d duplicates removed, %d pieces", s.Records.Scanned, s.Records.Found, s.Records.Duplicates, s.Records.Pieces)
-	row("bytes", "%s fetched, %s decoded", size(s.Requests.Fetched), size(s.Requests.Decoded))
+	row("bytes", "%s fetched, %s from the cache, %s decoded", size(s.Requests.Fetched), size(s.Requests.Cached), size(s.Requests.Decoded))
 	row("requests", "%d range reads, %d pages of listings (%d listings)", s.Requests.Gets, s.Requests.Lists, s.Listings)
-	row("time", "unflushed %s, list %s; in parallel: open %s, fetch %s, decode %s, match %s",
-		ms(s.Time.Hot), ms(s.Time.List), ms(s.Time.Open), ms(s.Time.Fetch), ms(s.Time.Decode), ms(s.Time.Match))
+	row("time", "unflushed %s, list %s; in parallel: open %s, prune %s, fetch %s, decode %s, match %s",
+		ms(s.Time.Hot), ms(s.Time.List), ms(s.Time.Open), ms(s.Time.Prune), ms(s.Time.Fetch), ms(s.Time.Decode), ms(s.Time.Match))
 	row("total", "%s, first record after %s, %s/s of text", ms(s.Time.Total), ms(s.Time.First), size(perSecond(s.Requests.Decoded, s.Time.Total)))
 	row("problems", "%d", len(ans.Problems)+ans.Unlisted)
 	_ = tw.Flush() // standard error: there is nowhere to tell
+}
+
+// required is what records must hold, as far as it fits into a line.
+func required(ans *query.Answer) string {
+	const most = 300
+	text := cmp.Or(ans.Required, "anything")
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "") + "..."
+	}
+	return text
 }
 
 func perSecond(n int64, d time.Duration) int64 {

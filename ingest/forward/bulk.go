@@ -72,7 +72,7 @@ func (f *Forwarder) collect(ctx context.Context, in <-chan *batch, out chan<- []
 func (f *Forwarder) write(ctx context.Context, in <-chan []*segment.Block) error {
 	puts, pctx := errgroup.WithContext(ctx)
 	puts.SetLimit(maxPuts)
-	days, err := segment.NewDays(segment.WriterConfig{}, f.cfg.Limits.Flush, func(name segment.Name, data []byte) error {
+	days, err := segment.NewDays(segment.WriterConfig{Filter: true}, f.cfg.Limits.Flush, func(name segment.Name, data []byte) error {
 		if pctx.Err() != nil {
 			return context.Cause(pctx) // of the put that failed
 		}

@@ -271,12 +271,26 @@ func (c *Cursor) fit(n, size int) int {
 	return k
 }
 
+// PassLines passes the records before byte to of the block's text, where a record begins. It counts newlines, which is fast:
+// no record of the block may hold one itself (MultiLine).
+func (c *Cursor) PassLines(to int) {
+	n := bytes.Count(c.b.Text[c.pos:to], newline)
+	c.advance(n)
+	c.pos = to
+}
+
 // skip passes n records and returns their text, each with its newline.
 func (c *Cursor) skip(n int) []byte {
 	start := c.pos
 	_, end := c.end(n, len(c.b.Text))
-	c.rec += uint32(n)
 	c.pos = end
+	c.advance(n)
+	return c.b.Text[start:end]
+}
+
+// advance passes n records but for their text.
+func (c *Cursor) advance(n int) {
+	c.rec += uint32(n)
 	for left := uint32(n); left > 0; {
 		here := c.b.Runs[c.run].N - c.inRun
 		if left < here {
@@ -288,7 +302,6 @@ func (c *Cursor) skip(n int) []byte {
 	}
 	c.newline += before(c.b.newlines[c.newline:], c.rec)
 	c.piece += before(c.b.pieces[c.piece:], c.rec)
-	return c.b.Text[start:end]
 }
 
 // before counts the marks of records lower than rec.

@@ -1,0 +1,126 @@
+package query
+
+import (
+	"oklog/objstore/segment"
+	"oklog/query/required"
+)
+
+// sieve is what a query asks filters: which blocks may hold what a record must hold to match. It is the expression of package
+// required with grams in the place of literals. What is too short to have a gram can be in any block.
+type sieve struct {
+	root  *node
+	grams []segment.Gram // distinct; the nodes refer to them by their places
+}
+
+// node is an "and", an "or", or a leaf: the grams that a block must have, all of them. An "or" of nothing is
+// never true.
+type node struct {
+	op    required.Op // OpAnd, OpOr, OpLit
+	grams []int
+	sub   []*node
+}
+
+const (
+	// So many grams of a literal are asked for at most, spread evenly: more hardly tell more. Fewer if
+	// there are many literals.
+	gramsEach, gramsEachOfMany = 12, 6
+	manyLiterals               = 32
+)
+
+// newSieve makes a sieve; nil if no block can be told from another by the expression.
+func newSieve(e *required.Expr) *sieve {
+	s := &sieve{}
+	each := gramsEach
+	if countLiterals(e) > manyLiterals {
+		each = gramsEachOfMany
+	}
+	if s.root = s.node(e, each, map[segment.Gram]int{}); s.root == nil {
+		return nil
+	}
+	return s
+}
+
+func countLiterals(e *required.Expr) int {
+	if e.Op == required.OpLit {
+		return 1
+	}
+	n := 0
+	for _, sub := range e.Sub {
+		n += countLiterals(sub)
+	}
+	return n
+}
+
+// node makes the node of an expression; nil is true of every block.
+func (s *sieve) node(e *required.Expr, each int, places map[segment.Gram]int) *node {
+	switch e.Op {
+	case required.OpNone:
+		return &node{op: required.OpOr}
+	case required.OpLit:
+		return s.leaf(e.Lit, each, places)
+	case required.OpAnd:
+		n := &node{op: e.Op}
+		for _, sub := range e.Sub {
+			if c := s.node(sub, each, places); c != nil {
+				n.sub = append(n.sub, c)
+			}
+		}
+		if len(n.sub) == 0 {
+			return nil
+		}
+		return n
+	case required.OpOr:
+		n := &node{op: e.Op}
+		for _, sub := range e.Sub {
+			c := s.node(sub, each, places)
+			if c == nil {
+				return nil
+			}
+			n.sub = append(n.sub, c)
+		}
+		return n
+	}
+	return nil
+}
+
+// leaf makes the node of a literal. Grams fold case, so that of the literal does not matter.
+func (s *sieve) leaf(l required.Literal, each int, places map[segment.Gram]int) *node {
+	all := segment.AppendGrams(nil, []byte(l.Text))
+	if len(all) == 0 {
+		return nil
+	}
+	n := &node{op: required.OpLit}
+	take := min(each, len(all))
+	for i := range take {
+		g := all[0]
+		if take > 1 {
+			g = all[i*(len(all)-1)/(take-1)]
+		}
+		place, ok := places[g]
+		if !ok {
+			place = len(s.grams)
+			places[g] = place
+			s.grams = append(s.grams, g)
+		}
+		n.grams = append(n.grams, place)
+	}
+	return n
+}
+
+// blocks tells which of a segment's n blocks may match, by the sets of blocks that have each gram.
+func (s *sieve) blocks(n int, sets []segment.Set) segment.Set { return s.root.blocks(n, sets) }
+
+func (n *node) blocks(size int, sets []segment.Set) segment.Set {
+	out := segment.NewSet(size, n.op != required.OpOr)
+	for _, g := range n.grams {
+		out.And(sets[g])
+	}
+	for _, sub := range n.sub {
+		if s := sub.blocks(size, sets); n.op == required.OpOr {
+			out.Or(s)
+		} else {
+			out.And(s)
+		}
+	}
+	return out
+}
