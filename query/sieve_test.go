@@ -1,0 +1,252 @@
+package query
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"oklog/objstore"
+	"oklog/objstore/segment"
+	"oklog/query/cache"
+	"oklog/query/match"
+	"oklog/query/required"
+)
+
+// What a query asks filters: an expression over grams, in which too short a literal is true of every block.
+func TestSieve(t *testing.T) {
+	grams := func(text string) int { return len(segment.AppendGrams(nil, []byte(text))) }
+	for _, tt := range []struct {
+		pattern match.Pattern
+		any     bool
+		leaves  int // distinct grams
+	}{
+		{match.Pattern{Texts: []string{"short"}}, true, 0},
+		{match.Pattern{Texts: []string{"sixsix"}}, false, 1},
+		{match.Pattern{Texts: []string{"SixSix", "sixsix"}, IgnoreCase: true}, false, 1},
+		{match.Pattern{Texts: []string{"3f9c1be07ad2"}}, false, grams("3f9c1be07ad2")},
+		{match.Pattern{Texts: []string{"a long text has many grams, and some of them are enough"}}, false, gramsEach},
+		{match.Pattern{Texts: []string{"first text", "other"}}, true, 0},
+		{match.Pattern{Texts: []string{"first text", "other text"}}, false, grams("first text") + grams("other text")},
+		{match.Pattern{Texts: []string{"a regex.*with literals"}, Regex: true}, false, grams("a regex") + grams("with literals")},
+		{match.Pattern{Texts: []string{"no.*use"}, Regex: true}, true, 0},
+		{match.Pattern{Texts: []string{"absent text"}, Invert: true}, true, 0},
+	} {
+		s := newSieve(compile(t, tt.pattern).Required())
+		switch {
+		case (s == nil) != tt.any:
+			t.Errorf("%v: every block: %v, want %v", tt.pattern, s == nil, tt.any)
+		case s != nil && len(s.grams) != tt.leaves:
+			t.Errorf("%v: %d grams, want %d", tt.pattern, len(s.grams), tt.leaves)
+		}
+	}
+	if s := newSieve(required.Or()); s == nil || s.blocks(3, nil).Has(1) {
+		t.Error("what matches nothing leaves blocks")
+	}
+}
+
+// The sieve is the expression: where one says that a text may match, so does the other.
+func TestSieveAgrees(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	all := world(rnd, 500)
+	for range 2000 {
+		p := randomPattern(rnd, all)
+		s := newSieve(compile(t, p).Required())
+		if s == nil {
+			continue
+		}
+		text := all[rnd.IntN(len(all))].text
+		has := map[segment.Gram]bool{}
+		for _, g := range segment.AppendGrams(nil, []byte(text)) {
+			has[g] = true
+		}
+		sets := make([]segment.Set, len(s.grams))
+		for i, g := range s.grams {
+			sets[i] = segment.NewSet(1, has[g])
+		}
+		if s.blocks(1, sets).Has(0) {
+			continue
+		}
+		if compile(t, p).Searcher().Match([]byte(text)) {
+			t.Fatalf("%+v matches %q and the sieve leaves it out", p, text)
+		}
+	}
+}
+
+// hexLines are records with something that is nowhere else.
+func hexLines(session uint64, at time.Time, n int) []entry {
+	rnd := rand.New(rand.NewPCG(session, 9))
+	all := make([]entry, n)
+	for i := range all {
+		all[i] = entry{id: segment.MakeID(uint64(at.UnixMilli())+uint64(i), session, uint32(i)), text: fmt.Sprintf("request %016x of user-%d done", rnd.Uint64(), i%7)}
+	}
+	return all
+}
+
+// A filter that is damaged, in any byte, never hides a record: its blocks are scanned, and that is counted.
+func TestDamagedFilterIsScanned(t *testing.T) {
+	mem := objstore.NewMemory("test", time.Now)
+	all := hexLines(1, day0, 2000)
+	key := store(t, mem, "web", 0, 4000, all)[0]
+	data := content(t, mem, key)
+	q := Query{Topic: "web", Range: everything(), Pattern: compile(t, match.Pattern{Texts: []string{all[1234].text[8:24]}})}
+	_, ans := ask(t, newEngine(t, Config{Bucket: mem}), q)
+	if s := ans.Stats; s.Segments.Sifted != 1 || s.Blocks.Pruned < s.Blocks.Total/2 || s.Blocks.Matched != 1 {
+		t.Fatalf("a sound filter: %+v %+v", s.Segments, s.Blocks)
+	}
+	filter := bytes.LastIndex(data, []byte{0x5b, 0x2a, 0x4d, 0x18}) // the trailer; the filter is far before it
+	damaged := 0
+	for i := len(data) * 3 / 5; i < filter; i += 211 {
+		bad := bytes.Clone(data)
+		bad[i] ^= 4
+		replace(t, mem, key, bad)
+		e := newEngine(t, Config{Bucket: mem, Cache: smallCache(t)})
+		for range 2 { // from the cache, too
+			have, ans := ask(t, e, q)
+			if ans.Partial() {
+				continue // it was not the filter
+			}
+			same(t, all[1234:1235], have)
+			damaged += ans.Stats.Segments.Damaged
+			if n := ans.Stats.Segments.Damaged; n > 0 && (ans.Stats.Blocks.Pruned != 0 || ans.Stats.Blocks.Read != ans.Stats.Blocks.Total) {
+				t.Fatalf("byte %d: %+v %+v", i, ans.Stats.Segments, ans.Stats.Blocks)
+			}
+		}
+	}
+	if damaged == 0 {
+		t.Error("no damage was met")
+	}
+}
+
+// Without a filter, or without asking it, every block is read.
+func TestBrute(t *testing.T) {
+	mem := objstore.NewMemory("test", time.Now)
+	all := hexLines(1, day0, 1000)
+	store(t, mem, "web", 0, 4000, all)
+	store(t, mem, "web", 0, 4001, hexLines(2, day0.Add(time.Hour), 1000)) // has no filter
+	e := newEngine(t, Config{Bucket: mem})
+	q := Query{Topic: "web", Range: everything(), Pattern: compile(t, match.Pattern{Texts: []string{all[77].text[8:24]}})}
+	have, ans := ask(t, e, q)
+	same(t, all[77:78], have)
+	if s := ans.Stats; s.Segments.Sifted != 1 || s.Blocks.Pruned == 0 || s.Blocks.Read < 10 {
+		t.Errorf("with filters: %+v %+v", s.Segments, s.Blocks)
+	}
+	q.Brute = true
+	have, ans = ask(t, e, q)
+	same(t, all[77:78], have)
+	if s := ans.Stats; s.Segments.Sifted != 0 || s.Blocks.Pruned != 0 || s.Blocks.Read != s.Blocks.Total {
+		t.Errorf("brute: %+v %+v", s.Segments, s.Blocks)
+	}
+}
+
+// A query that may not read much says how much it would, before it does.
+func TestMaxBytes(t *testing.T) {
+	mem := objstore.NewMemory("test", time.Now)
+	all := hexLines(1, day0, 20_000)
+	for i := range 4 {
+		store(t, mem, "web", 0, 20_000, all[i*5000:(i+1)*5000])
+	}
+	e := newEngine(t, Config{Bucket: mem})
+	q := Query{Topic: "web", Range: everything(), MaxBytes: 60_000, Pattern: compile(t, match.Pattern{Texts: []string{"user-3"}})}
+	n := 0
+	ans, err := e.Run(t.Context(), q, func(Record) error { n++; return nil })
+	if !errors.Is(err, ErrTooMuch) || n > 0 || ans.Stats.Blocks.Read > 0 {
+		t.Errorf("%d records, %+v, %v", n, ans.Stats.Blocks, err)
+	}
+	// What filters leave is little.
+	q.Pattern = compile(t, match.Pattern{Texts: []string{all[7777].text[8:24]}})
+	have, ans := ask(t, e, q)
+	same(t, all[7777:7778], have)
+	if ans.Stats.Segments.Opened != 4 {
+		t.Errorf("%+v", ans.Stats.Segments)
+	}
+	q.MaxBytes = 10 << 20
+	q.Pattern = nil
+	if have, _ := ask(t, e, q); len(have) != len(all) {
+		t.Errorf("%d records of %d", len(have), len(all))
+	}
+}
+
+// slow is a bucket in which a request takes time.
+type slow struct {
+	objstore.Bucket
+	each time.Duration
+}
+
+func (s slow) Get(ctx context.Context, key string, off int64, p []byte) (int, error) {
+	time.Sleep(s.each) // in a bubble's time
+	return s.Bucket.Get(ctx, key, off, p)
+}
+
+// However many segments there are, requests wait for each other at most four times in a row: listing, tails, filters, blocks.
+func TestRoundTrips(t *testing.T) {
+	for _, segments := range []int{1, 10, 100} {
+		synctest.Test(t, func(t *testing.T) {
+			mem := objstore.NewMemory("test", time.Now)
+			var needle string
+			for i := range segments {
+				// A filter of over 256 KiB, so that it does not come with the tail.
+				part := hexLines(uint64(i), day0.Add(time.Duration(i)*time.Second), 40_000)
+				store(t, mem, "web", 0, 400_000, part)
+				needle = part[100].text[8:24]
+			}
+			const each = 30 * time.Millisecond
+			b := &bucketFunc{Bucket: slow{mem, each}}
+			e := newEngine(t, Config{Bucket: b, Fetches: 64})
+			q := Query{Topic: "web", Range: everything(), Pattern: compile(t, match.Pattern{Texts: []string{needle}})}
+			start := time.Now()
+			have, ans := ask(t, e, q)
+			if len(have) != 1 || ans.Stats.Segments.Sifted != segments {
+				t.Fatalf("%d found; %+v", len(have), ans.Stats.Segments)
+			}
+			// The listing here takes no time: it is the fourth.
+			if took := time.Since(start); took > 3*each {
+				t.Errorf("%d segments: requests took %v, which is %d in a row", segments, took, took/each)
+			}
+		})
+	}
+}
+
+// What was read is not read again, from memory or from disk.
+func TestCached(t *testing.T) {
+	mem := objstore.NewMemory("test", time.Now)
+	all := hexLines(1, day0, 20_000)
+	store(t, mem, "web", 0, 100_000, all)
+	var gets atomic.Int64
+	b := &bucketFunc{Bucket: mem, get: func(ctx context.Context, key string, off int64, p []byte) (int, error) {
+		gets.Add(1)
+		return mem.Get(ctx, key, off, p)
+	}}
+	dir := filepath.Join(t.TempDir(), "cache")
+	q := Query{Topic: "web", Range: everything(), Pattern: compile(t, match.Pattern{Texts: []string{"user-3"}})}
+	for i := range 2 {
+		c, err := cache.New(cache.Config{Memory: 64 << 20, Dir: dir, Disk: 1 << 30})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := newEngine(t, Config{Bucket: b, Cache: c})
+		for j := range 2 {
+			before := gets.Load()
+			have, ans := ask(t, e, q)
+			if len(have) != (20_000+3)/7 {
+				t.Errorf("%d found", len(have))
+			}
+			if cold := i+j == 0; (gets.Load() > before) != cold || !cold && ans.Stats.Requests.Cached == 0 || (ans.Stats.Requests.Gets > 0) != cold {
+				t.Errorf("engine %d, query %d: %d reads; %+v", i, j, gets.Load()-before, ans.Stats.Requests)
+			}
+		}
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := os.Stat(dir); err != nil {
+		t.Error(err)
+	}
+}
