@@ -25,12 +25,12 @@ func (b *budget) acquire(ctx context.Context, n int64) error {
 	return ctx.Err()
 }
 
-// grow doubles what is shared out, up to all.
-func (b *budget) grow() {
+// grow shares out n bytes more, up to all.
+func (b *budget) grow(n int64) {
 	b.cond.L.Lock()
 	defer b.cond.L.Unlock()
 	if b.soft < b.max {
-		b.soft = min(2*b.soft, b.max)
+		b.soft = min(b.soft+n, b.max)
 		b.cond.Signal()
 	}
 }

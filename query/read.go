@@ -21,7 +21,7 @@ const (
 	// these bounds. A store takes as long for 20 KB, and the filter of a small segment comes with it, often the blocks too.
 	leastTail, mostTail = segment.TailSize, 256 << 10
 	// Parts of a filter are read as one where no more than this lies between them, in bytes.
-	filterGap = 128 << 10
+	filterGap = 512 << 10
 )
 
 // openAll opens the segments in order, some ahead of the dispatcher.

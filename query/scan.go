@@ -25,7 +25,7 @@ const (
 	// Filters are read so much at once, in bytes.
 	filterMemory = 32 << 20
 	// Neighbouring blocks are read at once up to so many bytes, and so many bytes of text.
-	readSize, readText = 1 << 20, 8 << 20
+	readSize, readText = 2 << 20, 16 << 20
 	// What a run of one record takes in memory besides its text, roughly.
 	perRecord = 24
 	// What a task takes in memory besides its result, and what an open segment takes for each block, roughly.
@@ -77,8 +77,8 @@ func newScan(r *run, gone map[string]bool, final bool) *scan {
 		pages:  semaphore.NewWeighted(filterMemory),
 	}
 	if r.q.Limit > 0 {
-		// It may be satisfied by the first blocks: a start that costs little, and doubles with each block
-		// that was not enough.
+		// It may be satisfied by the first blocks. A start that costs little: with each block that was not enough one
+		// more is read ahead, and with each segment one more is opened ahead, which doubles them in each round trip.
 		sc.budget.soft = min(sc.budget.max, int64(r.e.cfg.Workers)*limitedStart)
 		for range openAhead - openFirst {
 			sc.ahead <- struct{}{}
@@ -288,7 +288,7 @@ func (s *source) giveBack() {
 		return
 	}
 	s.sc.budget.release(s.cur.held)
-	s.sc.budget.grow()
+	s.sc.budget.grow(limitedStart)
 	if s.cur.whole {
 		s.sc.e.recycle(s.cur.result)
 	}

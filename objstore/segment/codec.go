@@ -125,7 +125,7 @@ type Decoder struct {
 
 // NewDecoder makes a decoder.
 func NewDecoder() (*Decoder, error) {
-	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxIDs))
+	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.IgnoreChecksum(true), zstd.WithDecoderMaxMemory(maxIDs))
 	if err != nil {
 		return nil, fmt.Errorf("make decoder: %w", err)
 	}

@@ -37,8 +37,8 @@ type signatures struct {
 
 func (s *signatures) reset() { s.blocks, s.size = s.blocks[:0], 0 }
 
-func (s *signatures) add(text []byte) {
-	sig := s.signer.sign(text)
+func (s *signatures) add(text []byte, stored int) {
+	sig := s.signer.sign(text, stored)
 	s.blocks = append(s.blocks, sig)
 	s.size += len(sig.slots) * 8
 	for s.size > maxSignatures && s.halve() {

@@ -173,11 +173,14 @@ func TestClasses(t *testing.T) {
 		t.Errorf("the largest signature has %d slots", n)
 	}
 	for _, tt := range []struct {
-		seen int
-		want int
-	}{{0, 512}, {1, 512}, {100, 512}, {100_000, 196608}, {1_000_000, 2 << 20}, {1 << gramBits, 1 << gramBits}} {
-		if got := classSlots(classFor(tt.seen)); got != tt.want {
-			t.Errorf("%d grams get %d slots, want %d", tt.seen, got, tt.want)
+		seen, stored int
+		want         int
+	}{
+		{0, 0, 512}, {1, 0, 512}, {100, 0, 512}, {100_000, 0, 196608}, {1_000_000, 0, 2 << 20}, {1 << gramBits, 0, 1 << gramBits},
+		{0, 1 << 20, 512}, {100_000, 250_000, 262144}, {100_000, 1 << 20, 393216}, // room for more
+	} {
+		if got := classSlots(classFor(tt.seen, tt.stored)); got != tt.want {
+			t.Errorf("%d grams in %d bytes get %d slots, want %d", tt.seen, tt.stored, got, tt.want)
 		}
 	}
 	// A slot of the half is the half of a slot: halved signatures still answer.
@@ -199,7 +202,7 @@ func TestSignaturesAreBounded(t *testing.T) {
 		text[i] = byte('0' + r.IntN(64))
 	}
 	text[len(text)-1] = '\n'
-	sig := s.signer.sign(text)
+	sig := s.signer.sign(text, 0)
 	if len(sig.slots)*64 != 1<<gramBits {
 		t.Fatalf("text of random letters gets a signature of %d slots", len(sig.slots)*64)
 	}
@@ -442,7 +445,7 @@ func BenchmarkSign(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				for _, blk := range blocks {
-					s.sign(blk.Text)
+					s.sign(blk.Text, len(blk.Text)/20)
 				}
 			}
 		})

@@ -86,8 +86,8 @@ func newSigner() *signer {
 	return &signer{new([1 << (gramBits - 6)]uint64), new([1 << placeBits]uint32)}
 }
 
-// sign makes the signature of a text: lines, each ending in a newline.
-func (s *signer) sign(text []byte) signature {
+// sign makes the signature of a text: lines, each ending in a newline. stored is what the text takes in the segment, in bytes.
+func (s *signer) sign(text []byte, stored int) signature {
 	clear(s.seen[:])
 	clear(s.place[:])
 	s.add(asciiCases(text))
@@ -95,7 +95,7 @@ func (s *signer) sign(text []byte) signature {
 	for _, w := range s.seen {
 		grams += bits.OnesCount64(w)
 	}
-	sig := newSignature(classFor(grams))
+	sig := newSignature(classFor(grams, stored))
 	for i, w := range s.seen {
 		for ; w != 0; w &= w - 1 {
 			sig.set(sig.slot(Gram(i<<6 | bits.TrailingZeros64(w))))
@@ -153,20 +153,26 @@ func common(a, b []byte) int {
 	return n
 }
 
-// targetFill is the share of a signature's slots that are taken, about. See FORMAT.md for the measurement that chose it.
-const targetFill = 0.42
+// A signature's size is a compromise. The share of its slots that are taken, its fill, is at most mostFill, for a needle of k grams is wrongly
+// found in a block with a probability of fill^k. As long as it takes no more than a part of what the block itself takes (text that
+// compresses well has few grams), it is larger, until the fill is leastFill. See FORMAT.md for the measurements that chose these.
+const (
+	mostFill, leastFill = 0.42, 0.25
+	storedPart          = 8
+)
 
 // A signature has one of these numbers of slots: 512, 768, 1024, 1536 and so on up to one for each gram.
 const maxClass = 26
 
 func classSlots(class uint8) int { return (2 + int(class&1)) << (class>>1 + 8) }
 
-// classFor is the class in which a number of bits in signer.seen fill a signature best.
-func classFor(seen int) uint8 {
+// classFor is the class for a number of bits in signer.seen, of a block that takes so many bytes.
+func classFor(seen, stored int) uint8 {
 	const universe = 1 << gramBits
 	// Grams that fell on the same bit are counted back in.
 	grams := -universe * math.Log1p(-min(float64(seen)/universe, 0.999))
-	ideal := grams / -math.Log1p(-targetFill)
+	slots := func(fill float64) float64 { return grams / -math.Log1p(-fill) }
+	ideal := max(slots(mostFill), min(slots(leastFill), float64(stored)*8/storedPart))
 	class := uint8(0)
 	for class < maxClass && float64(classSlots(class))*float64(classSlots(class+1)) < ideal*ideal {
 		class++ // the geometric mean is where the next class is nearer

@@ -168,7 +168,7 @@ func (w *Writer) block(b *Block) error {
 	w.cols = appendIDs(w.cols[:0], b, w.tables.number)
 	w.buf = w.enc.appendFrame(w.buf, kindIDs, w.cols)
 	if w.filter != nil {
-		w.filter.add(b.Text)
+		w.filter.add(b.Text, len(w.buf))
 	}
 	w.index = append(w.index, BlockInfo{
 		Offset: w.off, TextSize: text, IDsSize: len(w.buf) - text, RawSize: len(b.Text), Records: b.Len(),
