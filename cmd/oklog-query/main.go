@@ -90,7 +90,12 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 
 // search runs one query and prints the answer.
 func search(ctx context.Context, opts options, logger *slog.Logger, stdout, stderr io.Writer) (int, error) {
-	bucket, err := open.Bucket(ctx, opts.buckets, open.Config{ReadOnly: true, WriteQuorum: opts.quorum, Logger: logger})
+	bucket, err := open.Bucket(ctx, opts.buckets, open.Config{
+		ReadOnly: true, WriteQuorum: opts.quorum, Logger: logger,
+		// Of several buckets it is good to know which are there, before one is waited for. Of a single one the
+		// listing tells, a round trip earlier.
+		NoCheck: len(opts.buckets) == 1,
+	})
 	if err != nil {
 		return exitTrouble, err
 	}
@@ -176,12 +181,8 @@ func search(ctx context.Context, opts options, logger *slog.Logger, stdout, stde
 // explain adds what to do next to errors that do not say it.
 func explain(err error) error {
 	switch {
-	case errors.Is(err, objstore.ErrNoBucket):
-		return fmt.Errorf("%w: check the URL after --bucket", err)
 	case errors.Is(err, query.ErrTooMuch):
 		return fmt.Errorf("%w: raise --max-bytes, or ask for less with --from and --to", err)
-	case errors.Is(err, objstore.ErrDenied):
-		return fmt.Errorf("%w: check the credentials (in the URL after --bucket, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)", err)
 	case errors.Is(err, stream.ErrUnavailable):
 		return fmt.Errorf("%w: repeat it, or leave out --nats to search what is flushed", err)
 	}

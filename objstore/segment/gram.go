@@ -157,8 +157,8 @@ func common(a, b []byte) int {
 // found in a block with a probability of fill^k. As long as it takes no more than a part of what the block itself takes (text that
 // compresses well has few grams), it is larger, until the fill is leastFill. See FORMAT.md for the measurements that chose these.
 const (
-	mostFill, leastFill = 0.42, 0.25
-	storedPart          = 8
+	mostFill, leastFill = 0.45, 0.25
+	storedPart          = 7
 )
 
 // A signature has one of these numbers of slots: 512, 768, 1024, 1536 and so on up to one for each gram.
