@@ -35,6 +35,13 @@ func (b *budget) grow(n int64) {
 	}
 }
 
+// scarce tells that more is taken than there is, or that not all is shared out.
+func (b *budget) scarce() bool {
+	b.cond.L.Lock()
+	defer b.cond.L.Unlock()
+	return b.used > b.max || b.soft < b.max
+}
+
 // over tells that more is taken than there is.
 func (b *budget) over() bool {
 	b.cond.L.Lock()

@@ -23,6 +23,9 @@ type picker struct {
 func (p *picker) pick(seg *segment.Segment, t *task, raw []byte) error {
 	now := p.e.cfg.Now
 	start := now()
+	if cap(p.block.Text) == 0 && t.info.RawSize > segment.BlockSize/2 {
+		p.block.Text = roomFor(segment.BlockSize)
+	}
 	if err := p.dec.Text(p.block, t.info, raw); err != nil {
 		return err
 	}

@@ -399,7 +399,8 @@ func (sc *scan) dispatch(sources []*source) {
 			sc.budget.started(s)
 			continue
 		}
-		r := s.take(sc.budget.over())
+		// Few blocks are better spread over the workers, and what may not be needed comes in small pieces.
+		r := s.take(sc.budget.scarce() || len(s.tasks)-s.started <= 2*sc.e.cfg.Workers)
 		var share int64
 		for _, t := range r.tasks {
 			share += t.held
@@ -504,7 +505,7 @@ func (sc *scan) free(s *source) {
 	s.seg, s.kept, s.raw = nil, nil, nil
 }
 
-// take groups the next tasks into one read; or does not, where memory is scarce.
+// take groups the next tasks into one read; or takes a single one.
 func (s *source) take(alone bool) *read {
 	r := &read{s: s}
 	size, text := 0, 0
