@@ -22,7 +22,7 @@ const (
 	// so few at first. So many reads of tails and filters are in flight.
 	openAhead, openFirst = 128, 4
 	openReads            = 128
-	// Filters are read so much at once, in bytes.
+	// So much of tails, and of filters, is read at once, in bytes.
 	filterMemory = 32 << 20
 	// Neighbouring blocks are read at once up to so many bytes, and so many bytes of text.
 	readSize, readText = 2 << 20, 16 << 20
@@ -30,8 +30,8 @@ const (
 	perRecord = 24
 	// What a task takes in memory besides its result, and what an open segment takes for each block, roughly.
 	perTask, perBlock = 400, 120
-	// What a query with a limit has in flight for each worker at first: one block of the usual size.
-	limitedStart = 5 << 20
+	// What a query with a limit has in flight for each worker at first: two blocks of the usual size.
+	limitedStart = 10 << 20
 )
 
 // scan reads sources and merges what it finds in them.
@@ -57,7 +57,8 @@ type scan struct {
 	slots  chan struct{}       // fetches in flight
 	opens  chan struct{}       // reads of tails and filters in flight
 	ahead  chan struct{}       // segments opened and not yet reached by the dispatcher
-	pages  *semaphore.Weighted // bytes of filters
+	tails  *semaphore.Weighted // bytes of tails that are being looked at
+	pages  *semaphore.Weighted // bytes of filters besides those
 	group  sync.WaitGroup
 	ctx    context.Context // of the goroutines of one scan; ends with it
 
@@ -74,6 +75,7 @@ func newScan(r *run, gone map[string]bool, final bool) *scan {
 		slots:  make(chan struct{}, r.e.cfg.Fetches),
 		opens:  make(chan struct{}, openReads),
 		ahead:  make(chan struct{}, openAhead),
+		tails:  semaphore.NewWeighted(filterMemory),
 		pages:  semaphore.NewWeighted(filterMemory),
 	}
 	if r.q.Limit > 0 {
