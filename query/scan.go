@@ -30,8 +30,9 @@ const (
 	perRecord = 24
 	// What a task takes in memory besides its result, and what an open segment takes for each block, roughly.
 	perTask, perBlock = 400, 120
-	// What a query with a limit has in flight for each worker at first: two blocks of the usual size.
-	limitedStart = 10 << 20
+	// What a query with a limit has in flight for each worker at first: a block of the usual size; and how much more
+	// with each block that was not enough.
+	limitedStart, limitedGrowth = 5 << 20, 5 << 19
 )
 
 // scan reads sources and merges what it finds in them.
@@ -79,8 +80,8 @@ func newScan(r *run, gone map[string]bool, final bool) *scan {
 		pages:  semaphore.NewWeighted(filterMemory),
 	}
 	if r.q.Limit > 0 {
-		// It may be satisfied by the first blocks. A start that costs little: with each block that was not enough one
-		// more is read ahead, and with each segment one more is opened ahead, which doubles them in each round trip.
+		// It may be satisfied by the first blocks. A start that costs little: with every two blocks that were not enough one
+		// more is read ahead, and with each segment one more is opened ahead, so that they are multiplied in each round trip.
 		sc.budget.soft = min(sc.budget.max, int64(r.e.cfg.Workers)*limitedStart)
 		for range openAhead - openFirst {
 			sc.ahead <- struct{}{}
@@ -290,7 +291,7 @@ func (s *source) giveBack() {
 		return
 	}
 	s.sc.budget.release(s.cur.held)
-	s.sc.budget.grow(limitedStart)
+	s.sc.budget.grow(limitedGrowth)
 	if s.cur.whole {
 		s.sc.e.recycle(s.cur.result)
 	}

@@ -67,7 +67,7 @@ func absentHex(text []byte) string {
 	}
 }
 
-// rareIdentifier is a token of at least 10 letters and digits, with some of both, that stands on one line only: without its first and
+// rareIdentifier is a token of at least 12 letters and digits, with some of both, that stands on one line only: without its first and
 // last character, which are on that line only, too. It is the first one behind the middle of the text.
 func rareIdentifier(text []byte) string {
 	// What was hashed to a bit once, and what again. Tokens that share a bit are left out, and there are enough others.
@@ -100,7 +100,7 @@ func rareIdentifier(text []byte) string {
 }
 
 func identifier(t []byte) bool {
-	return len(t) >= 10 && len(t) <= 64 && bytes.ContainsAny(t, "0123456789") && bytes.IndexFunc(t, func(r rune) bool { return r > '9' }) >= 0
+	return len(t) >= 12 && len(t) <= 64 && bytes.ContainsAny(t, "0123456789") && bytes.IndexFunc(t, func(r rune) bool { return r > '9' }) >= 0
 }
 
 // hash is FNV-1a.
