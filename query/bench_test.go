@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"math"
 	"os"
 	"path/filepath"
 	"testing"
@@ -15,14 +16,19 @@ import (
 	"oklog/query/match"
 )
 
+// logFiles are the logs NAME.log in the folder named by CORPORA, or the sample that the project ships.
+func logFiles() string {
+	return filepath.Join(cmp.Or(os.Getenv("CORPORA"), "../testdata/sample"), "*.log")
+}
+
 // corpus stores logs as ingesters do, fresh segments of 64 MiB of text, in a folder bucket, and returns
-// the size of the text. The logs are the files NAME.log in the folder named by CORPORA, or the sample that the project ships.
-func corpus(tb testing.TB) (objstore.Bucket, int64) {
+// the texts, of which each
+// is cut at most bytes.
+func corpus(tb testing.TB, most int) (bucket objstore.Bucket, texts [][]byte) {
 	tb.Helper()
-	folder := cmp.Or(os.Getenv("CORPORA"), "../testdata/sample")
-	files, err := filepath.Glob(filepath.Join(folder, "*.log"))
+	files, err := filepath.Glob(logFiles())
 	if err != nil || len(files) == 0 {
-		tb.Fatalf("no logs in %s (%v): set CORPORA to a folder of NAME.log files", folder, err)
+		tb.Fatalf("there is no %s (%v): set CORPORA to a folder of NAME.log files", logFiles(), err)
 	}
 	b, err := dir.Open(tb.TempDir(), dir.Config{})
 	if err != nil {
@@ -39,7 +45,6 @@ func corpus(tb testing.TB) (objstore.Bucket, int64) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	var size int64
 	ms := uint64(day0.UnixMilli())
 	for i, f := range files {
 		text, err := os.ReadFile(f)
@@ -49,7 +54,8 @@ func corpus(tb testing.TB) (objstore.Bucket, int64) {
 		if n := len(text); n > 0 && text[n-1] != '\n' {
 			text = append(text, '\n')
 		}
-		size += int64(len(text))
+		text = text[:bytes.LastIndexByte(text[:min(len(text), most)], '\n')+1]
+		texts = append(texts, text)
 		m, err := segment.NewMinter(bytes.NewReader(bytes.Repeat([]byte{byte(i + 1)}, 64)), nil)
 		if err != nil {
 			tb.Fatal(err)
@@ -79,11 +85,15 @@ func corpus(tb testing.TB) (objstore.Bucket, int64) {
 	if err := d.Close(); err != nil {
 		tb.Fatal(err)
 	}
-	return b, size
+	return b, texts
 }
 
 func BenchmarkQuery(b *testing.B) {
-	bucket, size := corpus(b)
+	bucket, texts := corpus(b, math.MaxInt)
+	var size int64
+	for _, text := range texts {
+		size += int64(len(text))
+	}
 	e := newEngine(b, Config{Bucket: bucket})
 	all := Range{From: atTime(day0), To: atTime(day0.Add(24 * time.Hour))}
 	for _, bench := range []struct {
@@ -98,6 +108,8 @@ func BenchmarkQuery(b *testing.B) {
 		{"everything", match.Pattern{}, Query{}},
 		{"everything newest first", match.Pattern{}, Query{Newest: true}},
 		{"newest 100 common", match.Pattern{Texts: []string{"from"}}, Query{Newest: true, Limit: 100}},
+		{"brute absent", match.Pattern{Texts: []string{"3f9c1be07ad2"}}, Query{Brute: true}},
+		{"regex without a literal", match.Pattern{Texts: []string{`\b[0-9a-f]{8}\b`}, Regex: true}, Query{CountOnly: true}},
 		{"regex", match.Pattern{Texts: []string{`port [0-9]{5}\b`}, Regex: true}, Query{}},
 	} {
 		b.Run(bench.name, func(b *testing.B) {
