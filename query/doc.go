@@ -1,16 +1,20 @@
 // Package query finds records: it plans, reads, matches and merges.
 //
-//	         ┌──────┐   ┌──────┐   ┌──────┐   ┌───────┐   ┌────────────────┐   ┌───────┐
-//	Hot ────▶│ hold │──▶│ plan │──▶│ open │──▶│ fetch │──▶│ decode + match │──▶│ merge │──▶ emit
-//	         └──────┘   └──────┘   └──────┘   └───────┘   └────────────────┘   └───────┘
-//	         unflushed   listing    one tail   ranges of   a worker for         order,
-//	         batches     (pure)     read each  neighbours  each core            once each
+//	         ┌──────┐   ┌──────┐   ┌──────┐   ┌───────┐   ┌───────┐   ┌────────────────┐   ┌───────┐
+//	Hot ────▶│ hold │──▶│ plan │──▶│ open │──▶│ prune │──▶│ fetch │──▶│ decode + match │──▶│ merge │──▶ emit
+//	         └──────┘   └──────┘   └──────┘   └───────┘   └───────┘   └────────────────┘   └───────┘
+//	         unflushed   listing    one tail   a few parts  ranges of   a worker for         order,
+//	         batches     (pure)     read each  of filters   neighbours  each core            once each
+//
+// The rooms beside it: match says what records have to look like and finds them in a block's text (dfa is its engine for
+// regular expressions), required what a record must hold for that, and cache keeps what was read of objects.
 //
 // Words:
 //
 //   - A range is two ULIDs, [From, To). ParseRange makes one of what people type.
 //   - A source is what has blocks: a segment in the bucket (cold), or a batch that no ingester has flushed
 //     yet (hot). Each is one input of the merge.
+//   - A sieve is what a pattern asks filters: an expression over grams (required, and segment's filter).
 //   - A task is one block to be fetched, decoded and matched. Its result is a block of
 //     the records that the query wants.
 //   - A problem is something that should have been read and could not be. An answer with problems is partial.
@@ -23,6 +27,9 @@
 //   - What could not be read is a problem of the answer, with its key and the range of time that is lacking. An
 //     object that has gone since it was listed (compacted) is looked for in a new listing, and the
 //     query goes on behind the last record that it put out.
+//   - Filters only remove what cannot match: with them, without them (Query.Brute), with damaged ones the answer is the same.
+//   - Requests wait for each other at most four times in a row, however many segments there are: a listing, tails, filters, blocks.
+//     Each kind is made for many segments at once, within bounds.
 //   - It streams: the first records are put out while the rest is being read, and a limit ends the reading.
 //   - Memory is bounded by bytes (Config.MaxBytes, Config.MaxHotBytes), whatever the range; beyond that there is
 //     one packed block for each of the segments that overlap, of what was found in it.

@@ -362,7 +362,7 @@ func TestStats(t *testing.T) {
 	}
 	for _, want := range []string{
 		"segments   1 listed, 1 in range, 1 opened\n",
-		"blocks     1, 0 out of range, 0 pruned, 1 read, 1 matched\n",
+		"blocks     1: 0 out of range, 0 pruned, 1 read, 1 matched\n",
 		"records    2 scanned, 1 found, 0 duplicates removed, 0 pieces\n",
 		"requests   1 range reads, 1 pages of listings (1 listings)\n",
 		"problems   0\n",

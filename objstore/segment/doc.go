@@ -3,17 +3,19 @@
 // A record is a ULID, a source and bytes. A segment is one immutable object that holds records of one topic
 // and one day of UTC, in the order of their ULIDs:
 //
-//	┌────────────┬────────────┬─────┬────────┬─────────┬─────────┬─────────┐
-//	│ block 0    │ block 1    │ ... │ index  │ sources │ lineage │ trailer │
-//	│ zstd frame │ zstd frame │     │      zstd skippable frames           │
-//	│ + its IDs  │ + its IDs  │     │                                      │
-//	└────────────┴────────────┴─────┴────────┴─────────┴─────────┴─────────┘
+//	┌────────────┬────────────┬─────┬────────┬────────┬─────────┬─────────┬─────────┐
+//	│ block 0    │ block 1    │ ... │ filter │ index  │ sources │ lineage │ trailer │
+//	│ zstd frame │ zstd frame │     │          zstd skippable frames                │
+//	│ + its IDs  │ + its IDs  │     │                                               │
+//	└────────────┴────────────┴─────┴────────┴────────┴─────────┴─────────┴─────────┘
 //
 // The text is in plain zstd frames and everything else in skippable ones, so that zstd -dc prints
 // the log. FORMAT.md specifies every byte.
 //
 // A batch, which a forwarder publishes as one message, is a segment too, of a single block: there is one
-// encoder, one decoder and one merge, and an ingester merges batches just as a compactor merges segments.
+// encoder, one decoder and one merge, and an ingester merges batches just as a compactor merges segments. (A batch has no filter.)
+//
+// The filter tells which blocks may hold a needle, for any needle of six bytes or more, in any case: see gram.go and filter.go.
 //
 // What the package keeps to:
 //

@@ -7,7 +7,7 @@ import (
 	"math/bits"
 )
 
-// A gram is GramSize neighbouring bytes of a record, none of them a newline, seen so that the two cases of an ASCII letter are
+// A gram is GramSize neighbouring bytes of a record, none of them a newline, folded so that the two cases of an ASCII letter are
 // the same. What it becomes is a number of gramBits bits: the same for the text when the filter is built and for a needle when it is
 // asked. There is one hash and no more: with many grams in a needle that is as selective as several hashes of each, at a third of the size.
 //

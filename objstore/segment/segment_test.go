@@ -576,23 +576,37 @@ func goldenRecords() *Block {
 	)
 }
 
-// Files written by every version ever released must be read for ever.
+// Files written by every version ever released must be read for ever, with and without a filter.
 func TestGoldenFiles(t *testing.T) {
-	current := filepath.Join("testdata", fmt.Sprintf("golden-v%d.zst", Version))
-	if _, err := os.Stat(current); *update && os.IsNotExist(err) {
-		var out bytes.Buffer
-		write(t, WriterConfig{}, &out, goldenRecords())
-		if err := os.WriteFile(current, out.Bytes(), 0o644); err != nil {
-			t.Fatal(err)
+	path := func(version int, filter bool) string {
+		if filter {
+			return filepath.Join("testdata", fmt.Sprintf("golden-v%d-filter.zst", version))
 		}
+		return filepath.Join("testdata", fmt.Sprintf("golden-v%d.zst", version))
 	}
-	for v := 1; v <= Version; v++ {
-		data, err := os.ReadFile(filepath.Join("testdata", fmt.Sprintf("golden-v%d.zst", v)))
-		if err != nil {
-			t.Fatalf("version %d has no golden file: %v", v, err)
+	for _, filter := range []bool{false, true} {
+		current := path(Version, filter)
+		if _, err := os.Stat(current); *update && os.IsNotExist(err) {
+			var out bytes.Buffer
+			write(t, WriterConfig{Filter: filter}, &out, goldenRecords())
+			if err := os.WriteFile(current, out.Bytes(), 0o644); err != nil {
+				t.Fatal(err)
+			}
 		}
-		if _, got := read(t, data); !cmp.Equal(walk(goldenRecords()), got) {
-			t.Errorf("version %d (-want +got):\n%s", v, cmp.Diff(walk(goldenRecords()), got))
+		for v := 1; v <= Version; v++ {
+			data, err := os.ReadFile(path(v, filter))
+			if err != nil {
+				t.Fatalf("version %d has no golden file: %v", v, err)
+			}
+			seg, got := read(t, data)
+			if !cmp.Equal(walk(goldenRecords()), got) {
+				t.Errorf("version %d (-want +got):\n%s", v, cmp.Diff(walk(goldenRecords()), got))
+			}
+			if (seg.Filter != nil) != filter {
+				t.Errorf("version %d: has a filter: %v (%v), want %v", v, seg.Filter != nil, seg.FilterErr, filter)
+			} else if filter && (!ask(t, data, seg, "CUT IN").Has(0) || ask(t, data, seg, "cut out").Has(0)) {
+				t.Errorf("version %d: the filter does not answer as it did", v)
+			}
 		}
 	}
 }
