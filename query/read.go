@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	// How much of an object's end is read at first, in bytes, where its filter is wanted. A sixth of the object holds most filters,
+	// How much of an object's end is read at first, in bytes, where its filter is wanted. A seventh of the object holds most filters,
 	// and saves a round trip; of an object for which that is more than mostTail, parts of the filter are read instead.
 	leastTail, mostTail = segment.TailSize, 11 << 18
 	// What is kept of it for blocks that are in there.
@@ -95,10 +95,10 @@ func (s *source) open() {
 
 // tailSize is how much to read of the end of an object of some size.
 func (sc *scan) tailSize(size int64) int64 {
-	if sc.sieve == nil || size/6 > mostTail {
+	if sc.sieve == nil || size/7 > mostTail {
 		return leastTail
 	}
-	return max(size/6, leastTail)
+	return max(size/7, leastTail)
 }
 
 // sift finds out which blocks the filter leaves. Where it cannot be had, all are.
