@@ -33,7 +33,7 @@ func (f *found) add(record []byte) {
 func TestRealLogs(t *testing.T) {
 	bucket, texts := corpus(t, 8<<20)
 	for _, p := range realPatterns(rand.New(rand.NewPCG(7, 8)), texts) {
-		want := lineByLine(t, p, texts)
+		want := lineByLine(p, texts)
 		if have, _ := look(t, bucket, p, false); have != want {
 			t.Errorf("%+v: %d records, want %d (of these)", p, have.n, want.n)
 		}
@@ -101,22 +101,8 @@ func realPatterns(rnd *rand.Rand, texts [][]byte) (all []match.Pattern) {
 }
 
 // lineByLine is the answer to p of somebody who looks at every line.
-func lineByLine(t *testing.T, p match.Pattern, texts [][]byte) (f found) {
-	t.Helper()
-	var res []*regexp.Regexp
-	for _, text := range p.Texts {
-		if !p.Regex {
-			text = regexp.QuoteMeta(text)
-		}
-		if p.IgnoreCase {
-			text = "(?i)" + text
-		}
-		re, err := regexp.Compile(text)
-		if err != nil {
-			t.Fatal(err)
-		}
-		res = append(res, re)
-	}
+func lineByLine(p match.Pattern, texts [][]byte) (f found) {
+	res := regexps(p)
 	for _, text := range texts {
 		for line := range bytes.Lines(text) {
 			line = line[:len(line)-1]

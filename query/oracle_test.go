@@ -16,9 +16,8 @@ import (
 	"oklog/query/match"
 )
 
-// naive is what a query has to answer.
-func naive(all []entry, q Query, p match.Pattern) (want []entry, count int64) {
-	var res []*regexp.Regexp
+// regexps are a pattern's texts as regular expressions.
+func regexps(p match.Pattern) (all []*regexp.Regexp) {
 	for _, text := range p.Texts {
 		if !p.Regex {
 			text = regexp.QuoteMeta(text)
@@ -26,8 +25,14 @@ func naive(all []entry, q Query, p match.Pattern) (want []entry, count int64) {
 		if p.IgnoreCase {
 			text = "(?i)" + text
 		}
-		res = append(res, regexp.MustCompile(text))
+		all = append(all, regexp.MustCompile(text))
 	}
+	return all
+}
+
+// naive is what a query has to answer.
+func naive(all []entry, q Query, p match.Pattern) (want []entry, count int64) {
+	res := regexps(p)
 	for _, e := range all {
 		if e.id.Compare(q.Range.From) < 0 || e.id.Compare(q.Range.To) >= 0 {
 			continue

@@ -250,3 +250,19 @@ func TestCached(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A block in which nothing is found costs a few allocations, whatever is in it.
+func TestAllocationsForBlocks(t *testing.T) {
+	allocs := func(records int) (n float64, blocks int) {
+		mem := objstore.NewMemory("test", time.Now)
+		store(t, mem, "web", 0, 10_000, hexLines(1, day0, records))
+		e := newEngine(t, Config{Bucket: mem, Workers: 1})
+		q := Query{Topic: "web", Range: everything(), Brute: true, Pattern: compile(t, match.Pattern{Texts: []string{"user-[89].*done"}, Regex: true})}
+		return testing.AllocsPerRun(10, func() { _, ans := ask(t, e, q); blocks = ans.Stats.Blocks.Read }), blocks
+	}
+	few, fewBlocks := allocs(10_000)
+	many, manyBlocks := allocs(60_000)
+	if each := (many - few) / float64(manyBlocks-fewBlocks); each > 12 {
+		t.Errorf("%.1f allocations for each of %d blocks", each, manyBlocks-fewBlocks)
+	}
+}

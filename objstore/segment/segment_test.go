@@ -60,10 +60,7 @@ func read(tb testing.TB, data []byte) (*Segment, []rec) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	seg, err := d.Open(bytes.NewReader(data), int64(len(data)))
-	if err != nil {
-		tb.Fatal(err)
-	}
+	seg := open(tb, data)
 	var recs []rec
 	in := seg.Input(d, bytes.NewReader(data))
 	for {
