@@ -57,7 +57,7 @@ type Query struct {
 	Limit   int64          // records to put out at most; 0: no limit
 	// Brute reads every block, whatever the filters say.
 	Brute bool
-	// MaxBytes is how much the query may read from the bucket; it fails with ErrTooMuch if it would be more. What a limit
+	// MaxBytes is how much the query may read from the bucket; it fails with a TooMuchError if it would be more. What a limit
 	// may save is not foreseen. 0: no bound.
 	MaxBytes int64
 	// CountOnly leaves out emit: only Answer.Count is wanted.

@@ -104,7 +104,11 @@ func (sc *scan) tailSize(size int64) int64 {
 // sift finds out which blocks the filter leaves. Where it cannot be had, all are.
 func (s *source) sift() {
 	sc, f := s.sc, s.seg.Filter
-	if sc.sieve == nil || f == nil && s.seg.FilterErr == nil {
+	if sc.sieve == nil {
+		return
+	}
+	if f == nil && s.seg.FilterErr == nil {
+		sc.meter.add(func(st *Stats) { st.Segments.Bare++ })
 		return
 	}
 	start := sc.e.cfg.Now()
@@ -318,7 +322,7 @@ func (sc *scan) fetch(r *read) {
 	sc.meter.add(func(s *Stats) { s.Time.Fetch += sc.e.cfg.Now().Sub(start) })
 }
 
-// afford fails with ErrTooMuch if reading the candidates takes more than the query may.
+// afford fails with a TooMuchError if reading the candidates takes more than the query may.
 func (sc *scan) afford(ctx context.Context, candidates []candidate) error {
 	var listed int64
 	for _, c := range candidates {
@@ -355,7 +359,7 @@ func (sc *scan) afford(ctx context.Context, candidates []candidate) error {
 	}
 	sc.meter.add(func(s *Stats) { s.Segments = before })
 	if n := sum.Load(); n > sc.q.MaxBytes {
-		return fmt.Errorf("%w: %d bytes of %d in %d segments, and it may read %d", ErrTooMuch, n, listed, len(candidates), sc.q.MaxBytes)
+		return &TooMuchError{Bytes: n, Max: sc.q.MaxBytes, Segments: len(candidates)}
 	}
 	return nil
 }

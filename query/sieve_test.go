@@ -135,7 +135,7 @@ func TestBrute(t *testing.T) {
 	q := Query{Topic: "web", Range: everything(), Pattern: compile(t, match.Pattern{Texts: []string{all[77].text[8:24]}})}
 	have, ans := ask(t, e, q)
 	same(t, all[77:78], have)
-	if s := ans.Stats; s.Segments.Sifted != 1 || s.Blocks.Pruned == 0 || s.Blocks.Read < 10 {
+	if s := ans.Stats; s.Segments.Sifted != 1 || s.Segments.Bare != 1 || s.Blocks.Pruned == 0 || s.Blocks.Read < 10 {
 		t.Errorf("with filters: %+v %+v", s.Segments, s.Blocks)
 	}
 	q.Brute = true
@@ -157,7 +157,8 @@ func TestMaxBytes(t *testing.T) {
 	q := Query{Topic: "web", Range: everything(), MaxBytes: 60_000, Pattern: compile(t, match.Pattern{Texts: []string{"user-3"}})}
 	n := 0
 	ans, err := e.Run(t.Context(), q, func(Record) error { n++; return nil })
-	if !errors.Is(err, ErrTooMuch) || n > 0 || ans.Stats.Blocks.Read > 0 {
+	tooMuch, ok := errors.AsType[*TooMuchError](err)
+	if !ok || tooMuch.Bytes < 60_000 || tooMuch.Segments != 4 || n > 0 || ans.Stats.Blocks.Read > 0 {
 		t.Errorf("%d records, %+v, %v", n, ans.Stats.Blocks, err)
 	}
 	// What filters leave is little.

@@ -21,9 +21,18 @@ var (
 	ErrMisnamed = errors.New("not what its name says")
 	// ErrHotTooLarge says that there are more unflushed records than may be held in memory.
 	ErrHotTooLarge = errors.New("more unflushed records than may be held in memory")
-	// ErrTooMuch says that a query would read more than it may.
-	ErrTooMuch = errors.New("the query would read too much")
 )
+
+// TooMuchError says that a query would read more than it may.
+type TooMuchError struct {
+	Bytes    int64 // that it would read
+	Max      int64 // Query.MaxBytes
+	Segments int   // in the range
+}
+
+func (e *TooMuchError) Error() string {
+	return fmt.Sprintf("the query would read %d bytes of %d segments, and may read %d", e.Bytes, e.Segments, e.Max)
+}
 
 // Problem is something that should have been read and could not be.
 type Problem struct {
@@ -98,7 +107,8 @@ type SegmentStats struct {
 	InRange int
 	Opened  int
 	Sifted  int // of these, whose filters were asked
-	Damaged int // of these, whose filters were damaged, or could not be read: their blocks were scanned
+	Bare    int // of these, that have no filter, though it would have been asked: their blocks were scanned
+	Damaged int // of these, whose filters were damaged, or could not be read: likewise
 	Hot     int // unflushed batches that were read
 	HotUsed int // of these, in the range
 	Mended  int // reads that brought damaged bytes from one bucket, and sound ones from another

@@ -180,10 +180,10 @@ func search(ctx context.Context, opts options, logger *slog.Logger, stdout, stde
 
 // explain adds what to do next to errors that do not say it.
 func explain(err error) error {
-	switch {
-	case errors.Is(err, query.ErrTooMuch):
-		return fmt.Errorf("%w: raise --max-bytes, or ask for less with --from and --to", err)
-	case errors.Is(err, stream.ErrUnavailable):
+	if e, ok := errors.AsType[*query.TooMuchError](err); ok {
+		return fmt.Errorf("the query would read up to %s (%d segments in the range), and --max-bytes is %s: raise it, or ask for less with --from, --to and a longer pattern", size(e.Bytes), e.Segments, size(e.Max))
+	}
+	if errors.Is(err, stream.ErrUnavailable) {
 		return fmt.Errorf("%w: repeat it, or leave out --nats to search what is flushed", err)
 	}
 	return err

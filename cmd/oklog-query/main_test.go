@@ -621,3 +621,31 @@ func TestHintsTopics(t *testing.T) {
 		t.Errorf("have %s", have)
 	}
 }
+
+// What a query would read is said before it does, and with --brute nothing is pruned.
+func TestMaxBytesAndBrute(t *testing.T) {
+	b, url := folder(t)
+	lines := make([]string, 2000)
+	for i := range lines {
+		lines[i] = fmt.Sprintf("request %d took %d ms on host-%d", i*i, i%97, i%13)
+	}
+	store(t, b, "web", at, plain(lines...))
+	known := []string{"--bucket", url, "--topic", "web", "--from", "2026-11-22", "--to", "2026-11-23"}
+	_, errs, code := call(t, append(known, "--max-bytes", "1kB", "request")...)
+	if want := "oklog-query: the query would read up to "; code != exitTrouble || !strings.HasPrefix(errs, want) || !strings.Contains(errs, "--max-bytes is 1000 B: raise it") {
+		t.Errorf("have %q, %d", errs, code)
+	}
+	if out, errs, code := call(t, append(known, "--max-bytes", "10MB", "-c", "request")...); out != "2000\n" || code != exitFound {
+		t.Errorf("have %q %q, %d", out, errs, code)
+	}
+	cached := append(known, "--cache", t.TempDir(), "--cache-size", "200MiB", "--brute", "--stats", "-c", "host-7")
+	for range 2 {
+		out, errs, code := call(t, cached...)
+		if out != "154\n" || code != exitFound || !strings.Contains(errs, "filters    0 asked") || !strings.Contains(errs, `must hold "host-7"`) {
+			t.Errorf("have %q %q, %d", out, errs, code)
+		}
+	}
+	if _, errs, code := call(t, append(known, "--cache", t.TempDir(), "--cache-size", "1MiB", "x")...); code != exitTrouble || !strings.Contains(errs, "--cache-size") {
+		t.Errorf("have %q, %d", errs, code)
+	}
+}

@@ -44,12 +44,17 @@ Examples:
    oklog-query --topic web --from 2d --regex -i '(error|warn).*timeout'
    oklog-query --topic web --from 7d --newest --limit 100 --time --source panic
    oklog-query --topic web --from 01KAPV2P4X4Q8S3M6W1Z0N5R7T --limit 1000 --ulid     (the next page)
+   oklog-query --topic web --from 30d --cache ~/.cache/oklog --max-bytes 2GB --stats 9f8e7d6c5b4a
    with OKLOG_BUCKET (and OKLOG_NATS, OKLOG_TOPIC) set in the environment
 
 Bounds (--from is included, --to is not):
    2026-11-22T17:10:49Z, 2026-11-22T17:10 and 2026-11-22 (UTC unless a zone is given), now,
    how long ago (90s, 5m, 1h30m, 2d, 1w), Unix time in seconds or milliseconds (10 or 13 digits),
    or the ULID of a record, which is itself left out.
+
+What a pattern must hold (a substring of six bytes or more, the literals of a regular expression, in any case) is
+looked up in the filters of the segments, and only blocks of some 4 MiB of text that may hold it are read. --stats
+tells what was looked up and read.
 
 A record over the size limit was cut into pieces when it was read. Each piece is searched by itself: what lies
 across a cut is not found, and with -v the pieces that do not match are. Pieces that are found and follow each

@@ -189,7 +189,7 @@ func printStats(w io.Writer, ans *query.Answer) {
 	ms := func(d time.Duration) string { return d.Round(100 * time.Microsecond).String() }
 	row("segments", "%d listed, %d in range, %d opened", s.Segments.Listed, s.Segments.InRange, s.Segments.Opened)
 	row("unflushed", "%d batches of %s, %d in range", s.Segments.Hot, size(s.Requests.Hot), s.Segments.HotUsed)
-	row("filters", "%d asked, %d damaged; a record must hold %s", s.Segments.Sifted, s.Segments.Damaged, required(ans))
+	row("filters", "%d asked, %d missing, %d damaged; a record must hold %s", s.Segments.Sifted, s.Segments.Bare, s.Segments.Damaged, required(ans))
 	row("blocks", "%d: %d out of range, %d pruned, %d read, %d matched", s.Blocks.Total, s.Blocks.OutOfRange, s.Blocks.Pruned, s.Blocks.Read, s.Blocks.Matched)
 	row("records", "%d scanned, %d found, %d duplicates removed, %d pieces", s.Records.Scanned, s.Records.Found, s.Records.Duplicates, s.Records.Pieces)
 	row("bytes", "%s fetched, %s from the cache, %s decoded", size(s.Requests.Fetched), size(s.Requests.Cached), size(s.Requests.Decoded))
