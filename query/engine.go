@@ -186,6 +186,7 @@ func (e *Engine) Run(ctx context.Context, q Query, emit func(Record) error) (*An
 		ans.Required = q.Pattern.Required().String()
 		if !q.Brute {
 			r.sieve = newSieve(q.Pattern.Required())
+			ans.Sieved = r.sieve != nil
 		}
 	}
 	err := r.answer(ctx)
@@ -438,7 +439,7 @@ func (r *run) holdHot(ctx context.Context) ([]*source, error) {
 			continue
 		}
 		if size += int64(len(body)); size > r.e.cfg.MaxHotBytes {
-			r.ans.note(Problem{Err: fmt.Errorf("%w: over %d MiB (ingesters are behind)", ErrHotTooLarge, r.e.cfg.MaxHotBytes>>20)})
+			r.ans.note(Problem{Err: fmt.Errorf("%w: over %d bytes", ErrHotTooLarge, r.e.cfg.MaxHotBytes)})
 			break
 		}
 		r.meter.add(func(s *Stats) { s.Segments.HotUsed++ })

@@ -333,7 +333,7 @@ func (sc *scan) afford(ctx context.Context, candidates []candidate) error {
 	}
 	// What their filters leave may still be less. What they say is found out twice then, which a cache makes cheap.
 	sc.ctx = ctx
-	before := sc.meter.stats().Segments
+	before := sc.meter.stats()
 	var sum atomic.Int64
 	var opened errgroup.Group
 	opened.SetLimit(openAhead)
@@ -357,7 +357,10 @@ func (sc *scan) afford(ctx context.Context, candidates []candidate) error {
 	if err := opened.Wait(); err != nil {
 		return err
 	}
-	sc.meter.add(func(s *Stats) { s.Segments = before })
+	sc.meter.add(func(s *Stats) {
+		sum.Add(s.Requests.Fetched - before.Requests.Fetched + s.Requests.Cached - before.Requests.Cached)
+		s.Segments = before.Segments
+	})
 	if n := sum.Load(); n > sc.q.MaxBytes {
 		return &TooMuchError{Bytes: n, Max: sc.q.MaxBytes, Segments: len(candidates)}
 	}

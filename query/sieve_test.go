@@ -149,16 +149,16 @@ func TestBrute(t *testing.T) {
 // A query that may not read much says how much it would, before it does.
 func TestMaxBytes(t *testing.T) {
 	mem := objstore.NewMemory("test", time.Now)
-	all := hexLines(1, day0, 20_000)
+	all := hexLines(1, day0, 80_000)
 	for i := range 4 {
-		store(t, mem, "web", 0, 20_000, all[i*5000:(i+1)*5000])
+		store(t, mem, "web", 0, 100_000, all[i*20_000:(i+1)*20_000])
 	}
 	e := newEngine(t, Config{Bucket: mem})
-	q := Query{Topic: "web", Range: everything(), MaxBytes: 60_000, Pattern: compile(t, match.Pattern{Texts: []string{"user-3"}})}
+	q := Query{Topic: "web", Range: everything(), MaxBytes: 600_000, Pattern: compile(t, match.Pattern{Texts: []string{"user-3"}})}
 	n := 0
 	ans, err := e.Run(t.Context(), q, func(Record) error { n++; return nil })
 	tooMuch, ok := errors.AsType[*TooMuchError](err)
-	if !ok || tooMuch.Bytes < 60_000 || tooMuch.Segments != 4 || n > 0 || ans.Stats.Blocks.Read > 0 {
+	if !ok || tooMuch.Bytes < 600_000 || tooMuch.Segments != 4 || n > 0 || ans.Stats.Blocks.Read > 0 {
 		t.Errorf("%d records, %+v, %v", n, ans.Stats.Blocks, err)
 	}
 	// What filters leave is little.

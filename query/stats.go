@@ -69,7 +69,9 @@ type Answer struct {
 	Unlisted int
 	// Required is what a record must hold to match, as package required writes it; "" without a pattern.
 	Required string
-	Stats    Stats
+	// Sieved tells that filters could be asked for it: that it is not too short for them.
+	Sieved bool
+	Stats  Stats
 }
 
 // MaxProblems is how many problems an answer describes; it counts all.

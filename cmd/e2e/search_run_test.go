@@ -241,7 +241,7 @@ func TestReadStats(t *testing.T) {
 		{"", -1, -1, -1},
 		{"blocks  nothing\nbytes  many\nrequests  some\n", -1, -1, -1},
 		{"segments   1 listed, 1 in range, 1 opened\nblocks     12, 3 out of range, 9 read, 1 matched\n" +
-			"bytes      1234 B fetched, 12.5 MB decoded\nrequests   7 range reads, 2 pages of listings (1 listings)\n", 1234, 9, 9},
+			"bytes      1234 B fetched, 12.5 MB decoded\nrequests   7 range reads, 2 pages of listings\n", 1234, 9, 9},
 		{"blocks     12, 3 out of range, 8 pruned, 1 read, 1 matched\nbytes      0.5 MB from the cache, 12.3 kB fetched, 12.5 MB decoded\n" +
 			"requests   7 range reads, 5 cache hits\n", 12300, 1, 7},
 	} {

@@ -23,6 +23,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/oklog/ulid/v2"
 	"github.com/urfave/cli/v2"
 
 	"oklog/cmd/internal/flags"
@@ -55,7 +56,11 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The second one ends the process, whatever it is doing.
-	context.AfterFunc(ctx, stop)
+	context.AfterFunc(ctx, func() {
+		stop()
+		// Somebody may have stopped reading what is printed: a write waits for ever then.
+		time.AfterFunc(time.Second, func() { os.Exit(exitInterrupt) })
+	})
 	code := run(ctx, os.Args, os.Stdin, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
@@ -101,12 +106,7 @@ func search(ctx context.Context, opts options, logger *slog.Logger, stdout, stde
 	}
 	defer func() { _ = bucket.Close(ctx) }() // nothing was written
 	cfg := query.Config{Bucket: bucket, Copies: bucket.Copies(), MaxHotBytes: opts.maxHot}
-	if opts.cache.Dir != "" {
-		opts.cache.Logger = logger
-		c, err := cache.New(opts.cache)
-		if err != nil {
-			return exitTrouble, fmt.Errorf("--cache %s, --cache-size %d: %w", opts.cache.Dir, opts.cache.Disk, err)
-		}
+	if c := openCache(opts, logger); c != nil {
 		defer func() { _ = c.Close() }() // what is not written yet is read again
 		cfg.Cache = c
 	}
@@ -148,6 +148,10 @@ func search(ctx context.Context, opts options, logger *slog.Logger, stdout, stde
 	}
 	switch {
 	case ctx.Err() != nil:
+		fmt.Fprintln(stderr, "oklog-query: interrupted: the answer is not complete")
+		if opts.stats {
+			printStats(stderr, opts, ans)
+		}
 		return exitInterrupt, nil
 	case err != nil:
 		return exitTrouble, explain(err)
@@ -157,7 +161,7 @@ func search(ctx context.Context, opts options, logger *slog.Logger, stdout, stde
 		return exitTrouble, fmt.Errorf("write output: %w", broken)
 	}
 	if opts.stats {
-		printStats(stderr, ans)
+		printStats(stderr, opts, ans)
 	}
 	if n := ans.Stats.Segments.Mended; n > 0 {
 		fmt.Fprintf(stderr, "oklog-query: warning: %d read%s brought damaged bytes from one bucket, and sound ones from another: the answer is whole\n", n, plural(n))
@@ -172,10 +176,30 @@ func search(ctx context.Context, opts options, logger *slog.Logger, stdout, stde
 	if ans.Count > 0 {
 		return exitFound, nil
 	}
-	if ans.Stats.Segments.Listed == 0 && ans.Stats.Segments.Hot == 0 {
-		hintTopics(ctx, stderr, bucket, q.Topic)
+	if ans.Stats.Segments.InRange == 0 && ans.Stats.Segments.Hot == 0 {
+		hintTopics(ctx, stderr, bucket, q)
 	}
 	return exitNone, nil
+}
+
+// openCache makes the cache that the options ask for; nil: none, or one that cannot be used, which is no reason to fail.
+func openCache(opts options, logger *slog.Logger) *cache.Cache {
+	if opts.query.MaxBytes > 0 {
+		opts.cache.Memory = 32 << 20 // tails and filters are read before it is known what the query would read
+	}
+	if opts.cache.Dir == "" && opts.cache.Memory == 0 {
+		return nil
+	}
+	opts.cache.Logger = logger
+	c, err := cache.New(opts.cache)
+	if err != nil {
+		logger.Warn("the folder of --cache cannot be used; going on without", slog.Any("err", err))
+		opts.cache.Dir, opts.cache.Disk = "", 0
+		if c, err = cache.New(opts.cache); err != nil {
+			return nil
+		}
+	}
+	return c
 }
 
 // explain adds what to do next to errors that do not say it.
@@ -263,7 +287,7 @@ func warnPartial(w io.Writer, ans *query.Answer) {
 	for _, p := range ans.Problems[:min(show, len(ans.Problems))] {
 		hint := ""
 		if errors.Is(p.Err, query.ErrHotTooLarge) {
-			hint = ": raise --max-unflushed"
+			hint = ": raise --max-unflushed, or see whether ingesters are behind"
 		}
 		fmt.Fprintf(w, "  %s%s\n", strings.ReplaceAll(p.String(), "\n", " "), hint)
 	}
@@ -272,17 +296,47 @@ func warnPartial(w io.Writer, ans *query.Answer) {
 	}
 }
 
-// hintTopics says which topics there are: one short listing for each.
-func hintTopics(ctx context.Context, w io.Writer, b objstore.Bucket, topic string) {
-	const most = 20
+// hintTopics says where there is something, if nothing is in the range.
+func hintTopics(ctx context.Context, w io.Writer, b objstore.Bucket, q query.Query) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	var topics []string
+	// The day of the first object of a topic behind a key; "" if there is none.
+	day := func(after string) string {
+		for info, err := range b.List(ctx, q.Topic+"/", after) {
+			if err != nil {
+				return ""
+			}
+			if parts := strings.Split(info.Key, "/"); len(parts) > 2 {
+				return parts[1]
+			}
+		}
+		return ""
+	}
+	if first := day(""); first != "" {
+		hint := ""
+		end := segment.Day(ulid.Time(q.Range.To.Time()))
+		if later := day(q.Topic + "/" + end + "/~"); later != "" {
+			hint = ", and from " + later + " on"
+		}
+		fmt.Fprintf(w, "oklog-query: topic %s has no segments between --from and --to; there are some from %s on%s\n", q.Topic, first, hint)
+		return
+	}
+	topics := topicsOf(ctx, b)
+	if len(topics) == 0 {
+		fmt.Fprintln(w, "oklog-query: there are no segments at all in this bucket")
+		return
+	}
+	fmt.Fprintf(w, "oklog-query: there is no topic %s; topics here: %s\n", q.Topic, strings.Join(topics, " "))
+}
+
+// topicsOf finds topics with one short listing for each.
+func topicsOf(ctx context.Context, b objstore.Bucket) (topics []string) {
+	const most = 20
 	for after := ""; len(topics) < most; {
 		next := ""
 		for info, err := range b.List(ctx, "", after) {
 			if err != nil {
-				return
+				return topics
 			}
 			next, _, _ = strings.Cut(info.Key, "/")
 			break
@@ -295,14 +349,7 @@ func hintTopics(ctx context.Context, w io.Writer, b objstore.Bucket, topic strin
 		}
 		after = next + "0" // behind everything in it: '0' follows '/'
 	}
-	switch {
-	case len(topics) == 0:
-		fmt.Fprintln(w, "oklog-query: there are no segments at all in this bucket")
-	case len(topics) == 1 && topics[0] == topic:
-		fmt.Fprintf(w, "oklog-query: topic %s has no segments in this range: try an earlier --from\n", topic)
-	default:
-		fmt.Fprintf(w, "oklog-query: topic %s has no segments in this range; topics here: %s\n", topic, strings.Join(topics, " "))
-	}
+	return topics
 }
 
 func plural(n int) string {

@@ -35,17 +35,20 @@ type options struct {
 	stats                    bool
 }
 
+// leastCache is the least size of the folder of --cache, in bytes: some pages for each of its parts.
+const leastCache = 150_000_000
+
 const description = `Prints the records of a topic that hold PATTERN, in the order of their times; all of them without one.
 
 Examples:
    oklog-query --bucket file:///var/lib/oklog/bucket --topic web --from 1h "connection refused"
    oklog-query --bucket s3://minio:9000/logs?tls=false --nats nats://nats:4222 --topic web --from 5m 10.1.2.3
+   export OKLOG_BUCKET=s3://minio:9000/logs?tls=false     (OKLOG_NATS, OKLOG_TOPIC as well)
    oklog-query --topic web --from 2026-11-22T17:00 --to 2026-11-22T18:00 -c "status=500"
    oklog-query --topic web --from 2d --regex -i '(error|warn).*timeout'
    oklog-query --topic web --from 7d --newest --limit 100 --time --source panic
    oklog-query --topic web --from 01KAPV2P4X4Q8S3M6W1Z0N5R7T --limit 1000 --ulid     (the next page)
    oklog-query --topic web --from 30d --cache ~/.cache/oklog --max-bytes 2GB --stats 9f8e7d6c5b4a
-   with OKLOG_BUCKET (and OKLOG_NATS, OKLOG_TOPIC) set in the environment
 
 Bounds (--from is included, --to is not):
    2026-11-22T17:10:49Z, 2026-11-22T17:10 and 2026-11-22 (UTC unless a zone is given), now,
@@ -54,14 +57,17 @@ Bounds (--from is included, --to is not):
 
 What a pattern must hold (a substring of six bytes or more, the literals of a regular expression, in any case) is
 looked up in the filters of the segments, and only blocks of some 4 MiB of text that may hold it are read. --stats
-tells what was looked up and read.
+tells what was looked up and read. Shorter patterns read everything: add what stands beside them, sshd[4259] for 4259.
+
+Regular expressions see a whole record: one of several lines needs (?m) for ^ and $ at its lines, and (?s) for . to
+go on behind a line. -c counts records, not lines.
 
 A record over the size limit was cut into pieces when it was read. Each piece is searched by itself: what lies
 across a cut is not found, and with -v the pieces that do not match are. Pieces that are found and follow each
 other are printed as one line; with --newest and --json each is a line of its own. A warning on standard
 error tells when pieces were found with a pattern.
 
-Exit status: 0 records were found, 1 none, 2 an error, also if the answer is only partial.`
+Exit status: 0 records were found, 1 none, 2 an error, also if the answer is only partial, 130 interrupted.`
 
 func newApp(stdout, stderr io.Writer, action cli.ActionFunc) *cli.App {
 	const what, how = "Search", "Output"
@@ -108,7 +114,7 @@ func newApp(stdout, stderr io.Writer, action cli.ActionFunc) *cli.App {
 			&cli.StringFlag{Name: "color", Category: how, Value: "auto", Usage: "highlight what matches: `WHEN` is auto (on a terminal), always or never"},
 			&cli.BoolFlag{Name: "stats", Category: how, Usage: "print what the query cost to standard error"},
 			flags.Size("max-unflushed", "hold at most `SIZE` of unflushed records in memory", 256<<20, what),
-			flags.Size("max-bytes", "fail if the query would read more than `SIZE` from the bucket (0: no bound)", 0, what),
+			flags.Size("max-bytes", "fail, before blocks are read, if the query would read more than `SIZE` from the bucket; what --limit or --cache may save is not foreseen (0: no bound)", 0, what),
 			&cli.BoolFlag{Name: "brute", Category: what, Usage: "read every block: do not ask filters which of them can match (the answer is the same)"},
 			&cli.StringFlag{Name: "cache", Category: what, EnvVars: []string{"OKLOG_CACHE"}, Usage: "keep what is read from buckets in the folder `DIR`, for the next queries"},
 			flags.Size("cache-size", "let the folder of --cache take `SIZE`", 4<<30, what),
@@ -169,10 +175,16 @@ func parseOptions(c *cli.Context, terminal bool, log *slog.Logger) (options, err
 		return opts, err
 	}
 	opts.cache.Dir = c.String("cache")
-	if size, err := flags.Bytes(c, "cache-size"); err != nil {
+	if opts.cache.Disk, err = flags.Bytes(c, "cache-size"); err != nil {
 		return opts, err
-	} else if opts.cache.Dir != "" {
-		opts.cache.Disk = size
+	}
+	switch {
+	case opts.cache.Dir == "" && c.IsSet("cache-size"):
+		return opts, errors.New("--cache-size is given without --cache: say which folder, too")
+	case opts.cache.Dir == "":
+		opts.cache.Disk = 0
+	case opts.cache.Disk < leastCache:
+		return opts, fmt.Errorf("--cache-size %s: want at least %s", c.String("cache-size"), size(leastCache))
 	}
 	switch when := c.String("color"); when {
 	case "auto":

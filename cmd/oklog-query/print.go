@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -182,29 +181,59 @@ func pieceName(p segment.Piece) string {
 }
 
 // printStats writes a table of what a query cost.
-func printStats(w io.Writer, ans *query.Answer) {
+func printStats(w io.Writer, opts options, ans *query.Answer) {
 	s := &ans.Stats
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row := func(name, format string, v ...any) { fmt.Fprintf(tw, "%s\t%s\n", name, fmt.Sprintf(format, v...)) }
 	ms := func(d time.Duration) string { return d.Round(100 * time.Microsecond).String() }
 	row("segments", "%d listed, %d in range, %d opened", s.Segments.Listed, s.Segments.InRange, s.Segments.Opened)
 	row("unflushed", "%d batches of %s, %d in range", s.Segments.Hot, size(s.Requests.Hot), s.Segments.HotUsed)
-	row("filters", "%d asked, %d missing, %d damaged; a record must hold %s", s.Segments.Sifted, s.Segments.Bare, s.Segments.Damaged, required(ans))
-	row("blocks", "%d: %d out of range, %d pruned, %d read, %d matched", s.Blocks.Total, s.Blocks.OutOfRange, s.Blocks.Pruned, s.Blocks.Read, s.Blocks.Matched)
+	row("filters", "%s", filters(opts, ans))
+	left := s.Blocks.Total - s.Blocks.OutOfRange - s.Blocks.Pruned - s.Blocks.Read
+	row("blocks", "%d: %d out of range, %d pruned by filters, %d read (%d of them matched), %d not needed",
+		s.Blocks.Total, s.Blocks.OutOfRange, s.Blocks.Pruned, s.Blocks.Read, s.Blocks.Matched, left)
 	row("records", "%d scanned, %d found, %d duplicates removed, %d pieces", s.Records.Scanned, s.Records.Found, s.Records.Duplicates, s.Records.Pieces)
-	row("bytes", "%s fetched, %s from the cache, %s decoded", size(s.Requests.Fetched), size(s.Requests.Cached), size(s.Requests.Decoded))
-	row("requests", "%d range reads, %d pages of listings (%d listings)", s.Requests.Gets, s.Requests.Lists, s.Listings)
-	row("time", "unflushed %s, list %s; in parallel: open %s, prune %s, fetch %s, decode %s, match %s",
+	row("bytes", "%s fetched, %s from the cache; %s of text decoded", size(s.Requests.Fetched), size(s.Requests.Cached), size(s.Requests.Decoded))
+	row("requests", "%d range reads, %d pages of listings", s.Requests.Gets, s.Requests.Lists)
+	row("time", "%s, the first record after %s, %s/s of text", ms(s.Time.Total), firstAfter(s.Time.First), size(perSecond(s.Requests.Decoded, s.Time.Total)))
+	row("", "unflushed %s, list %s; sums over all requests and cores: open %s, prune %s, fetch %s, decode %s, match %s",
 		ms(s.Time.Hot), ms(s.Time.List), ms(s.Time.Open), ms(s.Time.Prune), ms(s.Time.Fetch), ms(s.Time.Decode), ms(s.Time.Match))
-	row("total", "%s, first record after %s, %s/s of text", ms(s.Time.Total), ms(s.Time.First), size(perSecond(s.Requests.Decoded, s.Time.Total)))
 	row("problems", "%d", len(ans.Problems)+ans.Unlisted)
 	_ = tw.Flush() // standard error: there is nowhere to tell
+}
+
+func firstAfter(d time.Duration) string {
+	if d == 0 {
+		return "-"
+	}
+	return d.Round(100 * time.Microsecond).String()
+}
+
+// filters says what filters were asked, or why they were not.
+func filters(opts options, ans *query.Answer) string {
+	s := &ans.Stats.Segments
+	switch {
+	case s.Sifted+s.Bare+s.Damaged > 0:
+		return fmt.Sprintf("%d asked, %d missing, %d damaged; a record must hold %s", s.Sifted, s.Bare, s.Damaged, required(ans))
+	case opts.query.Pattern == nil:
+		return "not asked: there is no pattern"
+	case opts.query.Brute:
+		return "not asked: --brute"
+	case opts.pattern.Invert:
+		return "not asked: with -v any block may match"
+	case s.Opened > 0 && !ans.Sieved:
+		return fmt.Sprintf("not asked: the pattern needs no six bytes in a row; a record must hold %s", required(ans))
+	}
+	return fmt.Sprintf("not asked: the blocks cost no more; a record must hold %s", required(ans))
 }
 
 // required is what records must hold, as far as it fits into a line.
 func required(ans *query.Answer) string {
 	const most = 300
-	text := cmp.Or(ans.Required, "anything")
+	text := ans.Required
+	if text == "any" {
+		return "anything"
+	}
 	if len(text) > most {
 		text = strings.ToValidUTF8(text[:most], "") + "..."
 	}
@@ -223,9 +252,9 @@ func size(n int64) string {
 	switch {
 	case n < 10_000:
 		return fmt.Sprintf("%d B", n)
-	case n < 10_000_000:
+	case n < 1_000_000:
 		return fmt.Sprintf("%.1f kB", float64(n)/1e3)
-	case n < 10_000_000_000:
+	case n < 1_000_000_000:
 		return fmt.Sprintf("%.1f MB", float64(n)/1e6)
 	}
 	return fmt.Sprintf("%.1f GB", float64(n)/1e9)

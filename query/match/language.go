@@ -15,13 +15,17 @@ func regexError(text string, err error) error {
 	if !errors.As(err, &at) {
 		return fmt.Errorf("%w %s: %w", ErrPattern, quote(text), err)
 	}
+	hint := ""
+	if at.Code == syntax.ErrInvalidRepeatSize {
+		hint = " (1000 is the most, of repetitions in each other together)"
+	}
 	if at.Expr == "" || at.Expr == text {
-		return fmt.Errorf("%w %s: %s", ErrPattern, quote(text), at.Code)
+		return fmt.Errorf("%w %s: %s%s", ErrPattern, quote(text), at.Code, hint)
 	}
 	if i := strings.Index(text, at.Expr); i >= 0 {
-		return fmt.Errorf("%w %s: %s at byte %d: %s", ErrPattern, quote(text), at.Code, i+1, quote(at.Expr))
+		return fmt.Errorf("%w %s: %s at byte %d: %s%s", ErrPattern, quote(text), at.Code, i+1, quote(at.Expr), hint)
 	}
-	return fmt.Errorf("%w %s: %s: %s", ErrPattern, quote(text), at.Code, quote(at.Expr))
+	return fmt.Errorf("%w %s: %s: %s%s", ErrPattern, quote(text), at.Code, quote(at.Expr), hint)
 }
 
 // quote quotes a text, or the beginning of a long one.

@@ -217,7 +217,7 @@ func TestPatternErrors(t *testing.T) {
 		{"a**", `bad pattern "a**": invalid nested repetition operator at byte 2: "**"`},
 		{"*", `bad pattern "*": missing argument to repetition operator`},
 		{`(?<n>a)(?=b)`, `bad pattern "(?<n>a)(?=b)": invalid or unsupported Perl syntax at byte 8: "(?="`},
-		{"a{9999}", `bad pattern "a{9999}": invalid repeat count at byte 2: "{9999}"`},
+		{"a{9999}", `bad pattern "a{9999}": invalid repeat count at byte 2: "{9999}" (1000 is the most, of repetitions in each other together)`},
 		{`a\1`, `bad pattern "a\\1": invalid escape sequence at byte 2: "\\1"`},
 		{"\xff", `bad pattern "\xff": invalid UTF-8`},
 		{long, "bad pattern: 65537 bytes are more than 65536"},
