@@ -1,12 +1,16 @@
 package query
 
 import (
+	"bytes"
+	"context"
+
 	"oklog/objstore/segment"
 	"oklog/query/match"
 )
 
 // picker decodes blocks and finds the records that the query wants. Each worker has one.
 type picker struct {
+	ctx   context.Context // of the scan
 	dec   *segment.Decoder
 	e     *Engine
 	q     *Query
@@ -31,14 +35,19 @@ func (p *picker) pick(seg *segment.Segment, t *task, raw []byte) error {
 	}
 	decoded := now()
 	matched := decoded
-	idle := p.search != nil && p.search.Absent(p.block.Text)
+	idle, err := p.absent()
+	if err != nil {
+		return err
+	}
 	if !idle {
 		searched := now()
 		if err := p.dec.IDs(p.block, seg, t.info, raw); err != nil {
 			return err
 		}
 		matched = now()
-		p.match(t)
+		if err := p.match(t); err != nil {
+			return err
+		}
 		decoded, matched = decoded.Add(matched.Sub(searched)), now()
 	} else {
 		matched = now()
@@ -56,8 +65,39 @@ func (p *picker) pick(seg *segment.Segment, t *task, raw []byte) error {
 	return nil
 }
 
+// stretch is how much text is searched before the picker looks whether the query has ended, in bytes.
+const stretch = 512 << 10
+
+// stretches yields the block's text in pieces of whole lines, with the place of each, as long as the query goes on.
+func (p *picker) stretches(yield func(at int, text []byte) bool) {
+	text := p.block.Text
+	for at := 0; at < len(text) && p.ctx.Err() == nil; {
+		end := min(at+stretch, len(text))
+		if i := bytes.IndexByte(text[end-1:], '\n'); i >= 0 {
+			end += i
+		}
+		if !yield(at, text[at:end]) {
+			return
+		}
+		at = end
+	}
+}
+
+// absent tells that no record of the block matches, if that is quick to tell.
+func (p *picker) absent() (bool, error) {
+	if p.search == nil {
+		return false, nil
+	}
+	for _, text := range p.stretches {
+		if !p.search.Absent(text) {
+			return false, nil
+		}
+	}
+	return true, p.ctx.Err()
+}
+
 // match sets the result of t from the block, which is decoded.
-func (p *picker) match(t *task) {
+func (p *picker) match(t *task) error {
 	b, q := p.block, p.q
 	c := b.Cursor()
 	lo, hi := 0, b.Len() // the records within the range
@@ -65,35 +105,40 @@ func (p *picker) match(t *task) {
 		lo, hi = c.CountBelow(q.Range.From), c.CountBelow(q.Range.To)
 	}
 	if lo == hi {
-		return
+		return nil
 	}
 	if p.search == nil && !q.Newest && !q.CountOnly {
 		p.all(t, c, lo, hi)
-		return
+		return nil
 	}
 	p.found = p.found[:0]
 	switch {
 	case p.search == nil || b.MultiLine():
 		for i := range hi {
+			if i%64 == 0 && p.ctx.Err() != nil {
+				break
+			}
 			if r := c.Next(); i >= lo && (p.search == nil || p.search.Match(r.Text)) {
 				p.found = append(p.found, r)
 			}
 		}
 	default:
 		// Every line is a record: the text is searched as a whole.
-		p.lines = p.search.Lines(p.lines[:0], b.Text)
-		for _, l := range p.lines {
-			c.PassLines(l.Start)
-			i := b.Len() - c.Left()
-			if i >= hi {
-				break
-			}
-			if i >= lo {
-				p.found = append(p.found, c.Next())
+		for at, text := range p.stretches {
+			p.lines = p.search.Lines(p.lines[:0], text)
+			for _, l := range p.lines {
+				c.PassLines(at + l.Start)
+				if i := b.Len() - c.Left(); i >= lo && i < hi {
+					p.found = append(p.found, c.Next())
+				}
 			}
 		}
 	}
+	if err := p.ctx.Err(); err != nil {
+		return err
+	}
 	p.copyFound(t)
+	return nil
 }
 
 // all makes the records from lo up to hi the result.

@@ -34,6 +34,14 @@ func (sc *scan) openAll(sources []*source) {
 		if s.hot {
 			continue
 		}
+		// When the dispatcher has reached all that are open, they take nothing: the next is always opened.
+		for sc.opened.Load() > openMemory {
+			select {
+			case <-sc.passed:
+			case <-sc.ctx.Done():
+				return
+			}
+		}
 		select {
 		case sc.ahead <- struct{}{}:
 		case <-sc.ctx.Done():
@@ -87,6 +95,10 @@ func (s *source) open() {
 	})
 	if s.err == nil {
 		s.sift()
+	}
+	if s.err == nil {
+		s.tables = s.seg.Memory()
+		sc.opened.Add(s.tables)
 	}
 	if s.err != nil || len(s.tail.b) > keptTail || s.tail.off > s.seg.Blocks[len(s.seg.Blocks)-1].Offset {
 		s.tail.letGo() // it is too large, or there is no whole block in it
@@ -331,38 +343,51 @@ func (sc *scan) afford(ctx context.Context, candidates []candidate) error {
 	if listed <= sc.q.MaxBytes {
 		return nil
 	}
-	// What their filters leave may still be less. What they say is found out twice then, which a cache makes cheap.
-	sc.ctx = ctx
+	// What their filters leave may still be less. Without a cache, what tells that is read twice.
+	times := int64(2)
+	if sc.e.cfg.Cache != nil {
+		times = 1
+	}
 	before := sc.meter.stats()
-	var sum atomic.Int64
-	var opened errgroup.Group
+	opened, ctx := errgroup.WithContext(ctx)
 	opened.SetLimit(openAhead)
+	sc.ctx = ctx
+	var blocks atomic.Int64
+	check := func() error {
+		r := sc.meter.stats().Requests
+		n := blocks.Load() + times*(r.Fetched-before.Requests.Fetched) + r.Cached - before.Requests.Cached
+		if n > sc.q.MaxBytes {
+			return &TooMuchError{Bytes: n, Max: sc.q.MaxBytes, Segments: len(candidates)}
+		}
+		return ctx.Err()
+	}
 	for _, c := range candidates {
+		if ctx.Err() != nil {
+			break
+		}
 		opened.Go(func() error {
-			s := &source{sc: sc, candidate: c, first: c.name.First, last: c.name.Last}
-			s.open()
-			if s.err != nil {
-				sum.Add(s.size)
-				return ctx.Err()
-			}
-			for i, b := range s.seg.Blocks {
-				if sc.q.Range.Overlaps(b.First, b.Last) && (s.kept == nil || s.kept.Has(i)) {
-					sum.Add(int64(b.Size()))
-				}
-			}
-			s.tail.letGo()
-			return ctx.Err()
+			blocks.Add(sc.cost(c))
+			return check()
 		})
 	}
-	if err := opened.Wait(); err != nil {
-		return err
+	err := opened.Wait()
+	sc.meter.add(func(s *Stats) { s.Segments = before.Segments })
+	return err
+}
+
+// cost is how many bytes of a segment's blocks a query reads.
+func (sc *scan) cost(c candidate) (n int64) {
+	s := &source{sc: sc, candidate: c, first: c.name.First, last: c.name.Last}
+	s.open()
+	sc.opened.Add(-s.tables)
+	defer s.tail.letGo()
+	if s.err != nil {
+		return s.size
 	}
-	sc.meter.add(func(s *Stats) {
-		sum.Add(s.Requests.Fetched - before.Requests.Fetched + s.Requests.Cached - before.Requests.Cached)
-		s.Segments = before.Segments
-	})
-	if n := sum.Load(); n > sc.q.MaxBytes {
-		return &TooMuchError{Bytes: n, Max: sc.q.MaxBytes, Segments: len(candidates)}
+	for i, b := range s.seg.Blocks {
+		if sc.q.Range.Overlaps(b.First, b.Last) && (s.kept == nil || s.kept.Has(i)) {
+			n += int64(b.Size())
+		}
 	}
-	return nil
+	return n
 }

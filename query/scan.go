@@ -22,14 +22,16 @@ const (
 	// so few at first. So many reads of tails and filters are in flight.
 	openAhead, openFirst = 128, 4
 	openReads            = 128
+	// No more segments are opened ahead while the tables of those that are take so much, in bytes.
+	openMemory = 32 << 20
 	// So much of tails, and of filters, is read at once, in bytes.
 	filterMemory = 32 << 20
 	// Neighbouring blocks are read at once up to so many bytes, and so many bytes of text.
 	readSize, readText = 2 << 20, 16 << 20
 	// What a run of one record takes in memory besides its text, roughly.
 	perRecord = 24
-	// What a task takes in memory besides its result, and what an open segment takes for each block, roughly.
-	perTask, perBlock = 400, 120
+	// What a task takes in memory besides its result, roughly.
+	perTask = 400
 	// What a query with a limit has in flight for each worker at first: a block of the usual size; and how much more
 	// with each block that was not enough.
 	limitedStart, limitedGrowth = 5 << 20, 5 << 19
@@ -55,13 +57,17 @@ type scan struct {
 
 	budget budget
 	work   chan *read
-	slots  chan struct{}       // fetches in flight
-	opens  chan struct{}       // reads of tails and filters in flight
-	ahead  chan struct{}       // segments opened and not yet reached by the dispatcher
-	tails  *semaphore.Weighted // bytes of tails that are being looked at
-	pages  *semaphore.Weighted // bytes of filters besides those
-	group  sync.WaitGroup
-	ctx    context.Context // of the goroutines of one scan; ends with it
+	slots  chan struct{} // fetches in flight
+	opens  chan struct{} // reads of tails and filters in flight
+	ahead  chan struct{} // segments opened and not yet reached by the dispatcher, and the reserve
+	opened atomic.Int64  // bytes of their tables
+	passed chan struct{} // tells that these may be fewer
+	// The dispatcher's: how many more may be opened ahead later on.
+	reserve int
+	tails   *semaphore.Weighted // bytes of tails that are being looked at
+	pages   *semaphore.Weighted // bytes of filters besides those
+	group   sync.WaitGroup
+	ctx     context.Context // of the goroutines of one scan; ends with it
 
 	pieces   bool // a piece was found; of the merging goroutine, as is what follows
 	loaded   int64
@@ -76,6 +82,7 @@ func newScan(r *run, gone map[string]bool, final bool) *scan {
 		slots:  make(chan struct{}, r.e.cfg.Fetches),
 		opens:  make(chan struct{}, openReads),
 		ahead:  make(chan struct{}, openAhead),
+		passed: make(chan struct{}, 1),
 		tails:  semaphore.NewWeighted(filterMemory),
 		pages:  semaphore.NewWeighted(filterMemory),
 	}
@@ -83,7 +90,8 @@ func newScan(r *run, gone map[string]bool, final bool) *scan {
 		// It may be satisfied by the first blocks. A start that costs little: with every two blocks that were not enough one
 		// more is read ahead, and with each segment one more is opened ahead, so that they are multiplied in each round trip.
 		sc.budget.soft = min(sc.budget.max, int64(r.e.cfg.Workers)*limitedStart)
-		for range openAhead - openFirst {
+		sc.reserve = openAhead - openFirst
+		for range sc.reserve {
 			sc.ahead <- struct{}{}
 		}
 	}
@@ -154,6 +162,7 @@ type source struct {
 	seg    *segment.Segment
 	err    error
 	tail   tail
+	tables int64       // bytes of seg, as it was opened
 	kept   segment.Set // the blocks that its filter leaves; nil: all
 
 	ready chan struct{} // closed when tasks is set
@@ -452,12 +461,15 @@ func (sc *scan) reach(s *source) bool {
 		case <-sc.ctx.Done():
 			return false
 		}
-		<-sc.ahead
-		if sc.q.Limit > 0 {
-			select {
-			case <-sc.ahead: // one more is opened ahead than before
-			default:
-			}
+		<-sc.ahead // the token of s: nobody else takes it
+		if sc.reserve > 0 {
+			sc.reserve--
+			<-sc.ahead // one more is opened ahead than before
+		}
+		sc.opened.Add(-s.tables)
+		select {
+		case sc.passed <- struct{}{}:
+		default:
 		}
 	}
 	s.tasks = []*task{}
@@ -493,13 +505,7 @@ func (sc *scan) reach(s *source) bool {
 
 // overhead is what s takes of the budget until its last task has a result. (The bytes of a hot one are
 // bounded on their own.)
-func (s *source) overhead() int64 {
-	n := int64(len(s.tail.b))
-	if s.seg != nil {
-		n += perBlock * int64(len(s.seg.Blocks))
-	}
-	return n
-}
+func (s *source) overhead() int64 { return int64(len(s.tail.b)) + s.tables }
 
 // free lets go of what the tasks of s needed.
 func (sc *scan) free(s *source) {
@@ -546,7 +552,7 @@ func (sc *scan) worker() {
 		defer sc.e.decoders.Put(dec)
 	}
 	var packer *segment.Packer
-	p := picker{dec: dec, e: sc.e, q: &sc.q, meter: &sc.meter, block: sc.e.block()}
+	p := picker{ctx: sc.ctx, dec: dec, e: sc.e, q: &sc.q, meter: &sc.meter, block: sc.e.block()}
 	if sc.q.Pattern != nil {
 		p.search = sc.q.Pattern.Searcher()
 	}

@@ -153,12 +153,17 @@ func TestMaxBytes(t *testing.T) {
 	for i := range 4 {
 		store(t, mem, "web", 0, 100_000, all[i*20_000:(i+1)*20_000])
 	}
-	e := newEngine(t, Config{Bucket: mem})
-	q := Query{Topic: "web", Range: everything(), MaxBytes: 600_000, Pattern: compile(t, match.Pattern{Texts: []string{"user-3"}})}
+	c, err := cache.New(cache.Config{Memory: 32 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close() //nolint:errcheck // it holds nothing
+	e := newEngine(t, Config{Bucket: mem, Cache: c})
+	q := Query{Topic: "web", Range: everything(), MaxBytes: 800_000, Pattern: compile(t, match.Pattern{Texts: []string{"user-3"}})}
 	n := 0
 	ans, err := e.Run(t.Context(), q, func(Record) error { n++; return nil })
 	tooMuch, ok := errors.AsType[*TooMuchError](err)
-	if !ok || tooMuch.Bytes < 600_000 || tooMuch.Segments != 4 || n > 0 || ans.Stats.Blocks.Read > 0 {
+	if !ok || tooMuch.Bytes < 800_000 || tooMuch.Segments != 4 || n > 0 || ans.Stats.Blocks.Read > 0 {
 		t.Errorf("%d records, %+v, %v", n, ans.Stats.Blocks, err)
 	}
 	// What filters leave is little.
@@ -266,4 +271,77 @@ func TestAllocationsForBlocks(t *testing.T) {
 	if each := (many - few) / float64(manyBlocks-fewBlocks); each > 12 {
 		t.Errorf("%.1f allocations for each of %d blocks", each, manyBlocks-fewBlocks)
 	}
+}
+
+// A query with a limit goes through any number of segments, and ends when it is told to.
+func TestLimitOverManySegments(t *testing.T) {
+	mem := objstore.NewMemory("test", time.Now)
+	const segments = 400
+	var all []entry
+	for i := range segments {
+		part := hexLines(uint64(i), day0.Add(time.Duration(i)*time.Second), 3)
+		all = append(all, part...)
+		store(t, mem, "web", 0, 0, part)
+	}
+	for _, workers := range []int{1, 3} {
+		e := newEngine(t, Config{Bucket: mem, Workers: workers})
+		for _, newest := range []bool{false, true} {
+			q := Query{Topic: "web", Range: everything(), Newest: newest, Limit: 7, Pattern: compile(t, match.Pattern{Texts: []string{"nowhere at all"}})}
+			if have, ans := ask(t, e, q); len(have) != 0 || ans.Stats.Segments.Opened != segments {
+				t.Errorf("%d found, %+v", len(have), ans.Stats.Segments)
+			}
+			q.Pattern, q.Limit = nil, int64(len(all))-2
+			if have, _ := ask(t, e, q); len(have) != len(all)-2 {
+				t.Errorf("%d of %d", len(have), len(all)-2)
+			}
+		}
+	}
+}
+
+// Sources that many segments name are no reason to take more memory the more segments there are.
+func TestTablesAreBounded(t *testing.T) {
+	mem := objstore.NewMemory("test", time.Now)
+	const segments, sources = 300, 400
+	for i := range segments {
+		var part []entry
+		for j := range sources {
+			var attrs []string
+			for k := range 30 {
+				attrs = append(attrs, fmt.Sprintf("key%02d=value-%d-%d-%d", k, i, j, k))
+			}
+			source, err := segment.ParseSource(attrs)
+			if err != nil {
+				t.Fatal(err)
+			}
+			part = append(part, entry{id: segment.MakeID(uint64(day0.UnixMilli())+uint64(i), uint64(i*sources+j), 0), source: source, text: "x"})
+		}
+		store(t, mem, "web", 0, 0, part)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		gate := make(chan struct{})
+		var first atomic.Bool
+		r := &run{e: newEngine(t, Config{Bucket: mem}), q: Query{Topic: "web", Range: everything(), CountOnly: true}, ans: &Answer{}, start: time.Now()}
+		infos, err := r.list(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.e.cfg.Bucket = &bucketFunc{Bucket: mem, get: func(ctx context.Context, key string, off int64, p []byte) (int, error) {
+			if key == infos[0].Key && !first.Swap(true) {
+				<-gate // the first segment opens last
+			}
+			return mem.Get(ctx, key, off, p)
+		}}
+		sc := newScan(r, nil, true)
+		done := make(chan error)
+		go func() { done <- sc.merge(t.Context(), makePlan(infos, "web", r.q.Range, false).candidates, nil) }()
+		synctest.Wait()
+		opened := r.meter.stats().Segments.Opened
+		close(gate)
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		if opened < 10 || opened >= segments/2 || r.ans.Count != segments*sources {
+			t.Errorf("%d of %d segments were open at once; %d records", opened, segments, r.ans.Count)
+		}
+	})
 }

@@ -25,13 +25,13 @@ var (
 
 // TooMuchError says that a query would read more than it may.
 type TooMuchError struct {
-	Bytes    int64 // that it would read
+	Bytes    int64 // that it would read: so many or more
 	Max      int64 // Query.MaxBytes
 	Segments int   // in the range
 }
 
 func (e *TooMuchError) Error() string {
-	return fmt.Sprintf("the query would read %d bytes of %d segments, and may read %d", e.Bytes, e.Segments, e.Max)
+	return fmt.Sprintf("the query would read %d bytes or more of %d segments, and may read %d", e.Bytes, e.Segments, e.Max)
 }
 
 // Problem is something that should have been read and could not be.

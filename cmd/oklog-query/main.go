@@ -205,7 +205,7 @@ func openCache(opts options, logger *slog.Logger) *cache.Cache {
 // explain adds what to do next to errors that do not say it.
 func explain(err error) error {
 	if e, ok := errors.AsType[*query.TooMuchError](err); ok {
-		return fmt.Errorf("the query would read up to %s (%d segments in the range), and --max-bytes is %s: raise it, or ask for less with --from, --to and a longer pattern", size(e.Bytes), e.Segments, size(e.Max))
+		return fmt.Errorf("the query would read %s or more (%d segments are in the range), and --max-bytes is %s: raise it, or ask for less with --from, --to and a longer pattern", size(e.Bytes), e.Segments, size(e.Max))
 	}
 	if errors.Is(err, stream.ErrUnavailable) {
 		return fmt.Errorf("%w: repeat it, or leave out --nats to search what is flushed", err)

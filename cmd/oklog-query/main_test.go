@@ -637,7 +637,7 @@ func TestMaxBytesAndBrute(t *testing.T) {
 	store(t, b, "web", at, plain(lines...))
 	known := []string{"--bucket", url, "--topic", "web", "--from", "2026-11-22", "--to", "2026-11-23"}
 	_, errs, code := call(t, append(known, "--max-bytes", "1kB", "request")...)
-	if want := "oklog-query: the query would read up to "; code != exitTrouble || !strings.HasPrefix(errs, want) || !strings.Contains(errs, "--max-bytes is 1000 B: raise it") {
+	if want := "oklog-query: the query would read "; code != exitTrouble || !strings.HasPrefix(errs, want) || !strings.Contains(errs, "--max-bytes is 1000 B: raise it") {
 		t.Errorf("have %q, %d", errs, code)
 	}
 	if out, errs, code := call(t, append(known, "--max-bytes", "10MB", "-c", "request")...); out != "2000\n" || code != exitFound {

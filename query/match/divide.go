@@ -36,17 +36,11 @@ type part struct {
 func (p *Program) divide(sources []source) error {
 	var found []*needle
 	var regexes []source
-	size := 0
 	for _, s := range sources {
 		if s.needles == nil {
 			regexes = append(regexes, s)
-			size += s.size
 		}
 		found = append(found, s.needles...)
-	}
-	if size > maxParts*MaxInstructions {
-		return fmt.Errorf("%w: the regular expressions are too large together: %d instructions, at most %d: ask in parts",
-			ErrPattern, size, maxParts*MaxInstructions)
 	}
 	if len(found) > 0 {
 		p.parts = append(p.parts, &part{needles: newQuarry(found, p.prior)})

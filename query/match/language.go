@@ -40,8 +40,11 @@ func quote(text string) string {
 // instructions is about how many instructions a regular expression compiles to, with repetitions written out.
 func instructions(re *syntax.Regexp) int {
 	n := 1
-	if re.Op == syntax.OpLiteral {
+	switch re.Op {
+	case syntax.OpLiteral:
 		n = len(re.Rune)
+	case syntax.OpCharClass:
+		n += len(re.Rune) / 8 // four ranges: \pL has hundreds
 	}
 	for _, sub := range re.Sub {
 		n += instructions(sub)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"regexp/syntax"
+	"strings"
 
 	"oklog/query/required"
 )
@@ -17,10 +18,12 @@ const (
 	MaxPattern = 64 << 10
 	// MaxPatterns is the greatest length of all texts of a pattern together.
 	MaxPatterns = 1 << 20
-	// MaxInstructions is the greatest size of a regular expression: about one for each character, repetitions written
-	// out. It bounds the time that package regexp takes for a byte where a DFA is of no use. What is only literals, a|b|c,
+	// MaxInstructions is the greatest size of a regular expression: about one for each character, more for a class of
+	// many ranges, repetitions written out. It bounds the time that package regexp takes for a byte where a DFA is of no use. What is only literals, a|b|c,
 	// does not count: that is looked for without either.
 	MaxInstructions = 20_000
+	// MaxClasses is how many classes of Unicode, such as \pL, a regular expression may hold: each is hundreds of ranges.
+	MaxClasses = 100
 
 	// maxNeedles is how many needles one regular expression stands for at most: a|b|c.
 	maxNeedles = 10_000
@@ -61,7 +64,7 @@ func Compile(p Pattern) (*Program, error) {
 	var sources []source
 	var needed []*required.Expr
 	known := make(map[string]bool, len(p.Texts))
-	total := 0
+	total, size := 0, 0
 	for _, text := range p.Texts {
 		if known[text] {
 			continue
@@ -76,6 +79,12 @@ func Compile(p Pattern) (*Program, error) {
 		s, err := parse(text, p.Regex, p.IgnoreCase)
 		if err != nil {
 			return nil, err
+		}
+		if size += s.size; size > maxParts*MaxInstructions {
+			return nil, fmt.Errorf("%w: the regular expressions are too large together: over %d instructions: ask in parts", ErrPattern, maxParts*MaxInstructions)
+		}
+		if s.tree != nil && size <= MaxInstructions {
+			s.needed = required.Regexp(s.tree) // with more, nothing is known that helps
 		}
 		c.every = c.every || text == "" || s.tree != nil && matchesAll(s.tree)
 		sources = append(sources, s)
@@ -105,6 +114,9 @@ func parse(text string, regex, ignoreCase bool) (source, error) {
 	switch {
 	case regex:
 		s.regex = text
+		if n := strings.Count(text, `\p`) + strings.Count(text, `\P`); n > MaxClasses {
+			return s, fmt.Errorf("%w %s: it is too large: %d classes of Unicode, at most %d", ErrPattern, quote(text), n, MaxClasses)
+		}
 		// By itself first: an error quotes what was typed.
 		tree, err := syntax.Parse(text, syntax.Perl)
 		if err == nil && ignoreCase {
@@ -114,16 +126,19 @@ func parse(text string, regex, ignoreCase bool) (source, error) {
 		if err != nil {
 			return s, regexError(text, err)
 		}
-		s.tree = tree.Simplify()
-		s.needles = needles(s.tree, text)
-		if s.needles == nil {
-			s.size = instructions(tree)
+		// What is over the limit may still be a few literals, but not what is far over it.
+		if s.size = instructions(tree); s.size <= MaxPatterns {
+			s.tree = tree.Simplify()
+			s.needles = needles(s.tree, text)
+		}
+		if s.needles != nil {
+			s.size = 0
 		}
 		if s.size > MaxInstructions {
 			return s, fmt.Errorf("%w %s: it is too large: %d instructions, at most %d: repeat less, or ask in parts",
 				ErrPattern, quote(text), s.size, MaxInstructions)
 		}
-		s.needed = required.Regexp(s.tree)
+		s.needed = required.And()
 		return s, nil
 	case ignoreCase:
 		if n, ok := foldedNeedle(text); ok {
