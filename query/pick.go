@@ -169,6 +169,9 @@ func (p *picker) copyFound(t *task) {
 		size = len(p.found) // the IDs are enough
 	}
 	out := &segment.Block{Sources: p.block.Sources, Text: make([]byte, 0, size)}
+	if p.q.Newest {
+		out.Runs = make([]segment.Run, 0, len(p.found)) // backwards, each is a run of its own
+	}
 	for i := range p.found {
 		r := p.found[i]
 		if p.q.Newest {
