@@ -34,7 +34,7 @@ const (
 	perTask = 400
 	// What a query with a limit has in flight for each worker at first: a block of the usual size; and how much more
 	// with each block that was not enough.
-	limitedStart, limitedGrowth = 5 << 20, 5 << 19
+	limitedStart, limitedGrowth = 5 << 20, 5 << 18
 )
 
 // scan reads sources and merges what it finds in them.
@@ -87,7 +87,7 @@ func newScan(r *run, gone map[string]bool, final bool) *scan {
 		pages:  semaphore.NewWeighted(filterMemory),
 	}
 	if r.q.Limit > 0 {
-		// It may be satisfied by the first blocks. A start that costs little: with every two blocks that were not enough one
+		// It may be satisfied by the first blocks. A start that costs little: with every four blocks that were not enough one
 		// more is read ahead, and with each segment one more is opened ahead, so that they are multiplied in each round trip.
 		sc.budget.soft = min(sc.budget.max, int64(r.e.cfg.Workers)*limitedStart)
 		sc.reserve = openAhead - openFirst
