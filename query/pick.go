@@ -34,23 +34,21 @@ func (p *picker) pick(seg *segment.Segment, t *task, raw []byte) error {
 		return err
 	}
 	decoded := now()
-	matched := decoded
 	idle, err := p.absent()
 	if err != nil {
 		return err
 	}
+	searched := now()
+	decode, match := decoded.Sub(start), searched.Sub(decoded)
 	if !idle {
-		searched := now()
 		if err := p.dec.IDs(p.block, seg, t.info, raw); err != nil {
 			return err
 		}
-		matched = now()
+		whole := now()
 		if err := p.match(t); err != nil {
 			return err
 		}
-		decoded, matched = decoded.Add(matched.Sub(searched)), now()
-	} else {
-		matched = now()
+		decode, match = decode+whole.Sub(searched), match+now().Sub(whole)
 	}
 	p.meter.add(func(s *Stats) {
 		s.Blocks.Read++
@@ -59,8 +57,8 @@ func (p *picker) pick(seg *segment.Segment, t *task, raw []byte) error {
 		}
 		s.Records.Scanned += int64(t.info.Records)
 		s.Requests.Decoded += int64(t.info.RawSize)
-		s.Time.Decode += decoded.Sub(start)
-		s.Time.Match += matched.Sub(decoded)
+		s.Time.Decode += decode
+		s.Time.Match += match
 	})
 	return nil
 }

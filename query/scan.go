@@ -65,7 +65,7 @@ type scan struct {
 	// The dispatcher's: how many more may be opened ahead later on.
 	reserve int
 	tails   *semaphore.Weighted // bytes of tails that are being looked at
-	pages   *semaphore.Weighted // bytes of filters besides those
+	pages   *semaphore.Weighted // bytes of filters besides: who waits for these has a tail, so they are counted apart
 	group   sync.WaitGroup
 	ctx     context.Context // of the goroutines of one scan; ends with it
 

@@ -315,7 +315,7 @@ func hintTopics(ctx context.Context, w io.Writer, b objstore.Bucket, q query.Que
 	if first := day(""); first != "" {
 		hint := ""
 		end := segment.Day(ulid.Time(q.Range.To.Time()))
-		if later := day(q.Topic + "/" + end + "/~"); later != "" {
+		if later := day(q.Topic + "/" + end + "/~"); later != "" && later != first {
 			hint = ", and from " + later + " on"
 		}
 		fmt.Fprintf(w, "oklog-query: topic %s has no segments between --from and --to; there are some from %s on%s\n", q.Topic, first, hint)

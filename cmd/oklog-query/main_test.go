@@ -571,7 +571,7 @@ func TestHintTopics(t *testing.T) {
 	for _, topic := range []string{"web-2", "web0", "web.x", "app"} {
 		store(t, b, topic, at, plain("x"))
 	}
-	if have, want := hint("web", -3), "oklog-query: topic web has no segments between --from and --to; there are some from 2026-11-22 on, and from 2026-11-22 on\n"; have != want {
+	if have, want := hint("web", -3), "oklog-query: topic web has no segments between --from and --to; there are some from 2026-11-22 on\n"; have != want {
 		t.Errorf("want %s, have %s", want, have)
 	}
 	have := hint("wbe", 0)

@@ -125,6 +125,7 @@ type Decoder struct {
 
 // NewDecoder makes a decoder.
 func NewDecoder() (*Decoder, error) {
+	// zstd's own checksum is for zstd -dc: here the CRC-32C of what is compressed has been checked before.
 	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.IgnoreChecksum(true), zstd.WithDecoderMaxMemory(maxIDs))
 	if err != nil {
 		return nil, fmt.Errorf("make decoder: %w", err)
