@@ -221,7 +221,9 @@ func filters(opts options, ans *query.Answer) string {
 		return "not asked: --brute"
 	case opts.pattern.Invert:
 		return "not asked: with -v any block may match"
-	case s.Opened > 0 && !ans.Sieved:
+	case s.Opened == 0:
+		return "not asked: no segment was opened"
+	case !ans.Sieved:
 		return fmt.Sprintf("not asked: the pattern needs no six bytes in a row; a record must hold %s", required(ans))
 	}
 	return fmt.Sprintf("not asked: the blocks cost no more; a record must hold %s", required(ans))
