@@ -172,8 +172,17 @@ func (f *Forwarder) runPublish(ctx, hard context.Context) error {
 	}
 	blocks, batches := make(chan *batch), make(chan *batch)
 	r.out = blocks
-	var readErr error
-	g, gctx := errgroup.WithContext(hard)
+	var readErr, sendErr error
+	// With a state folder the time to stop is for what goes over the network: what was read is written to
+	// the folder all the same, which takes no longer than the disk takes for some blocks.
+	base := hard
+	if f.journal != nil {
+		base = context.WithoutCancel(hard)
+	}
+	g, gctx := errgroup.WithContext(base)
+	network, hangUp := context.WithCancel(gctx)
+	defer hangUp()
+	defer context.AfterFunc(hard, hangUp)()
 	g.Go(func() error {
 		defer close(blocks)
 		// What was read before an error is sent all the same.
@@ -183,10 +192,19 @@ func (f *Forwarder) runPublish(ctx, hard context.Context) error {
 	g.Go(func() error { return f.encodeAll(gctx, blocks, batches) })
 	g.Go(func() error {
 		defer box.close()
-		return f.store(gctx, batches, box)
+		return f.store(network, hard, batches, box)
 	})
-	g.Go(func() error { return box.send(gctx) })
-	err = g.Wait()
+	g.Go(func() error {
+		err := box.send(network)
+		if err != nil && f.journal != nil && hard.Err() != nil {
+			sendErr = err // the others go on
+			return nil
+		}
+		return err
+	})
+	if err = g.Wait(); err == nil {
+		err = sendErr
+	}
 	if cause := context.Cause(hard); cause != nil && errors.Is(err, context.Canceled) {
 		err = cause
 	}
@@ -200,7 +218,8 @@ func (f *Forwarder) runPublish(ctx, hard context.Context) error {
 }
 
 // store is the stage between encoder and outbox: it makes batches durable, with a state folder.
-func (f *Forwarder) store(ctx context.Context, in <-chan *batch, box *outbox) error {
+// Once hard is done, that is enough for it.
+func (f *Forwarder) store(ctx, hard context.Context, in <-chan *batch, box *outbox) error {
 	for b := range in {
 		var e *entry
 		if f.journal != nil {
@@ -212,7 +231,7 @@ func (f *Forwarder) store(ctx context.Context, in <-chan *batch, box *outbox) er
 				return err
 			}
 		}
-		if err := box.put(ctx, b, e); err != nil {
+		if err := box.put(ctx, b, e); err != nil && (e == nil || hard.Err() == nil) {
 			return err
 		}
 	}
