@@ -52,10 +52,10 @@ func (in *Ingester) merge(m *merger, l *load, emit func(segment.Name, []byte) er
 	good := l.batches
 	for {
 		var received, written, skewed int64
-		days, err := m.w.Days(in.cfg.FlushSize, func(n segment.Name, data []byte) error {
+		days, err := m.w.Days(segment.DaysConfig{MaxText: in.cfg.FlushSize, Emit: func(n segment.Name, data []byte) error {
 			written += n.Records
 			return emit(n, data)
-		})
+		}})
 		if err != nil {
 			return err
 		}

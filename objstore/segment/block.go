@@ -279,6 +279,9 @@ func (c *Cursor) PassLines(to int) {
 	c.pos = to
 }
 
+// Skip passes n records.
+func (c *Cursor) Skip(n int) { c.skip(n) }
+
 // skip passes n records and returns their text, each with its newline.
 func (c *Cursor) skip(n int) []byte {
 	start := c.pos

@@ -82,7 +82,7 @@ func FuzzColumns(f *testing.F) {
 	tab.add(0xabc, b.Sources[0xabc])
 	tab.add(0xdef, b.Sources[0xdef])
 	f.Add(tab.append(nil), []byte("\n"))
-	f.Add(appendLineage(nil, []string{"a", "b"}), []byte("\n"))
+	f.Add(Lineage{Through: goldenRecords().Last(), Replaces: []string{"a", "b"}}.append(nil), []byte("\n"))
 	f.Fuzz(func(t *testing.T, data, text []byte) {
 		_, _ = decodeIndex(data, int64(len(text)))
 		_, _, _ = decodeSources(data)

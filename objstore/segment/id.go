@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/oklog/ulid/v2"
 )
@@ -38,6 +39,35 @@ func MakeID(ms, session uint64, counter uint32) (id ulid.ULID) {
 func SplitID(id ulid.ULID) (ms, session uint64, counter uint32) {
 	hi, lo := binary.BigEndian.Uint64(id[0:8]), binary.BigEndian.Uint64(id[8:16])
 	return hi >> 16, hi&0xffff<<32 | lo>>32, uint32(lo)
+}
+
+// After is the ID that follows id; the greatest has none and stays.
+func After(id ulid.ULID) ulid.ULID {
+	next := id
+	for i := len(next) - 1; i >= 0; i-- {
+		next[i]++
+		if next[i] != 0 {
+			return next
+		}
+	}
+	return id
+}
+
+// Before is the ID that precedes id; the lowest has none and stays.
+func Before(id ulid.ULID) ulid.ULID {
+	prev := id
+	for i := len(prev) - 1; i >= 0; i-- {
+		prev[i]--
+		if prev[i] != 0xff {
+			return prev
+		}
+	}
+	return id
+}
+
+// AtTime is the lowest ID of t's millisecond; times that no ULID has are brought to the nearest that one has.
+func AtTime(t time.Time) ulid.ULID {
+	return MakeID(uint64(min(max(t.UnixMilli(), 0), MaxTime)), 0, 0)
 }
 
 // Run is a stretch of records that follow each other in one session, all of the same

@@ -163,27 +163,36 @@ func decodeSources(p []byte) ([]uint64, Sources, error) {
 	return sessions, of, nil
 }
 
-// Lineage: the keys of the segments that this one replaces.
-func appendLineage(dst []byte, keys []string) []byte {
-	dst = binary.AppendUvarint(dst, uint64(len(keys)))
-	for _, k := range keys {
+// Lineage tells what a segment replaces: of each of the segments named, the records with IDs above After, up to Through, are
+// in this one. What is above or below may be in others that were written with it.
+type Lineage struct {
+	After, Through ulid.ULID
+	Replaces       []string // keys, of the same topic and day
+}
+
+func (l Lineage) append(dst []byte) []byte {
+	dst = append(append(dst, l.After[:]...), l.Through[:]...)
+	dst = binary.AppendUvarint(dst, uint64(len(l.Replaces)))
+	for _, k := range l.Replaces {
 		dst = binary.AppendUvarint(dst, uint64(len(k)))
 		dst = append(dst, k...)
 	}
 	return dst
 }
 
-func decodeLineage(p []byte) ([]string, error) {
+func decodeLineage(p []byte) (l Lineage, err error) {
 	d := decoder{b: p}
-	keys := make([]string, 0, d.uvarint(min(MaxReplaced, uint64(len(p)))))
-	for range cap(keys) {
-		keys = append(keys, string(d.bytes(d.uvarint(MaxKey))))
+	copy(l.After[:], d.bytes(16))
+	copy(l.Through[:], d.bytes(16))
+	l.Replaces = make([]string, 0, d.uvarint(min(MaxReplaced, uint64(len(p)))))
+	for range cap(l.Replaces) {
+		l.Replaces = append(l.Replaces, string(d.bytes(d.uvarint(MaxKey))))
 	}
 	d.end()
 	if d.err != nil {
-		return nil, d.err
+		return Lineage{}, d.err
 	}
-	return keys, nil
+	return l, nil
 }
 
 // Version is the version of the format that this package writes, the highest that it reads.

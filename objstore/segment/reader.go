@@ -17,7 +17,7 @@ const TailSize = 64 << 10
 type Segment struct {
 	Blocks     []BlockInfo // at least one
 	Sources    Sources
-	Replaces   []string // keys of the segments that this one replaces
+	Lineage    Lineage
 	Generation uint8
 	// Filter is nil where there is none that this program can read; FilterErr, which is ErrFilter, then says why
 	// unless there is none at all.
@@ -39,7 +39,7 @@ func (s *Segment) Records() (n int64) {
 // Memory is what the open segment takes, in bytes: an estimate that errs high.
 func (s *Segment) Memory() int64 {
 	n := 512 + 96*int64(len(s.Blocks)) + 64*int64(len(s.sessions))
-	for _, k := range s.Replaces {
+	for _, k := range s.Lineage.Replaces {
 		n += 16 + int64(len(k))
 	}
 	if s.Filter != nil {
@@ -138,7 +138,7 @@ func (d *Decoder) Open(r io.ReaderAt, size int64) (*Segment, error) {
 		if p, err = open(t.lineage, kindLineage); err != nil {
 			return nil, err
 		}
-		if seg.Replaces, err = decodeLineage(p); err != nil {
+		if seg.Lineage, err = decodeLineage(p); err != nil {
 			return nil, err
 		}
 	}

@@ -235,7 +235,9 @@ func TestRoundTrip(t *testing.T) {
 			t.Fatal(err)
 		}
 		var out bytes.Buffer
-		w.Reset(&out, "replaced/a", "replaced/b")
+		lineage := Lineage{After: MakeID(1, 2, 3), Through: MakeID(MaxTime, MaxSession, 5), Replaces: []string{"replaced/a", "replaced/b"}}
+		w.Reset(&out)
+		w.Replace(lineage)
 		for rest := want; len(rest) > 0; {
 			n := 1 + r.IntN(len(rest))
 			b := block(rest[:n]...)
@@ -254,7 +256,7 @@ func TestRoundTrip(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Fatalf("seed %d (-want +got):\n%s", seed, diff)
 		}
-		if diff := cmp.Diff([]string{"replaced/a", "replaced/b"}, seg.Replaces); diff != "" {
+		if diff := cmp.Diff(lineage, seg.Lineage); diff != "" {
 			t.Errorf("lineage (-want +got):\n%s", diff)
 		}
 		var text int64
@@ -650,5 +652,62 @@ func TestPack(t *testing.T) {
 		if packed.Size() != 0 {
 			t.Errorf("%d bytes are left", packed.Size())
 		}
+	}
+}
+
+// Segments that end by their compressed size, as a rewrite makes them, tell what they replace stretch by stretch.
+func TestDaysTellLineage(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 3))
+	var b Block
+	b.Sources = Sources{}
+	text := make([]byte, 900)
+	for i := range 500 {
+		for j := range text {
+			text[j] = byte(r.Uint32()%200) + 32
+		}
+		b.Append(MakeID(1_790_000_000_000+uint64(i), 7, uint32(i)), text, 0)
+	}
+	w, err := NewWriter(WriterConfig{BlockSize: 10_000, Level: Best, Generation: 1, Filter: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var after ulid.ULID
+	end := MakeID(MaxTime, 0, 0)
+	var segs []*Segment
+	d, err := w.Days(DaysConfig{MaxSize: 100_000, Room: 10, Lineage: func(last ulid.ULID, final bool) Lineage {
+		l := Lineage{After: after, Through: last, Replaces: []string{"x"}}
+		if final {
+			l.Through = end
+		}
+		after = l.Through
+		return l
+	}, Emit: func(_ Name, data []byte) error {
+		seg, _ := read(t, data)
+		segs = append(segs, seg)
+		return nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := b.Cursor()
+	if err := d.Take(&c, c.Left()); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if len(segs) < 3 || len(segs) > 6 {
+		t.Fatalf("%d segments of 450 kB at 100 kB each", len(segs))
+	}
+	var at ulid.ULID
+	for i, s := range segs {
+		last := i == len(segs)-1
+		if s.Lineage.After != at || !last && s.Lineage.Through != s.Last() || last && s.Lineage.Through != end {
+			t.Errorf("segment %d from %s to %s: lineage from %s through %s", i, s.First(), s.Last(), s.Lineage.After, s.Lineage.Through)
+		}
+		at = s.Lineage.Through
+	}
+	if _, err := w.Days(DaysConfig{}); err == nil {
+		t.Error("Days without a bound")
 	}
 }

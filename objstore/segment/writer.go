@@ -32,14 +32,14 @@ type Writer struct {
 	sum hash.Hash
 	off int64
 
-	cur      Block
-	buf      []byte // a block, encoded
-	cols     []byte
-	index    []BlockInfo
-	filter   *signatures // nil: none is written
-	tables   tables
-	replaces []string
-	last     ulid.ULID
+	cur     Block
+	buf     []byte // a block, encoded
+	cols    []byte
+	index   []BlockInfo
+	filter  *signatures // nil: none is written
+	tables  tables
+	lineage Lineage
+	last    ulid.ULID
 }
 
 // NewWriter makes a writer; Reset says where it writes to.
@@ -61,8 +61,8 @@ func NewWriter(cfg WriterConfig) (*Writer, error) {
 	return w, nil
 }
 
-// Reset begins a new segment on out, which replaces the segments with the keys given, if any.
-func (w *Writer) Reset(out io.Writer, replaces ...string) {
+// Reset begins a new segment on out.
+func (w *Writer) Reset(out io.Writer) {
 	w.out, w.off = out, 0
 	w.sum.Reset()
 	w.cur.Reset()
@@ -71,9 +71,12 @@ func (w *Writer) Reset(out io.Writer, replaces ...string) {
 	if w.filter != nil {
 		w.filter.reset()
 	}
-	w.replaces = replaces
+	w.lineage = Lineage{}
 	w.last = ulid.ULID{}
 }
+
+// Replace says what the segment being written replaces.
+func (w *Writer) Replace(l Lineage) { w.lineage = l }
 
 // RawBytes is the text taken since Reset.
 func (w *Writer) RawBytes() int64 {
@@ -199,8 +202,8 @@ func (w *Writer) Finish() (Name, error) {
 	if len(w.index) == 0 {
 		return Name{}, errors.New("write segment: no records")
 	}
-	if len(w.replaces) > MaxReplaced {
-		return Name{}, fmt.Errorf("write segment: it replaces %d others: at most %d", len(w.replaces), MaxReplaced)
+	if n := len(w.lineage.Replaces); n > MaxReplaced {
+		return Name{}, fmt.Errorf("write segment: it replaces %d others: at most %d", n, MaxReplaced)
 	}
 	t := trailer{version: Version, generation: w.cfg.Generation}
 	put := func(s *section, k kind, plain []byte) error {
@@ -223,8 +226,8 @@ func (w *Writer) Finish() (Name, error) {
 	if err := put(&t.sources, kindSources, w.tables.append(nil)); err != nil {
 		return Name{}, err
 	}
-	if len(w.replaces) > 0 {
-		if err := put(&t.lineage, kindLineage, appendLineage(nil, w.replaces)); err != nil {
+	if len(w.lineage.Replaces) > 0 {
+		if err := put(&t.lineage, kindLineage, w.lineage.append(nil)); err != nil {
 			return Name{}, err
 		}
 	}
