@@ -27,6 +27,8 @@ type Days struct {
 type DaysConfig struct {
 	MaxText int64 // bytes of text; 0: no bound
 	MaxSize int64 // bytes of compressed blocks; 0: an eighth of MaxText
+	// Generation of the segments; 0: as the writer was made for.
+	Generation uint8
 	// Room is the memory taken for a segment at once, in bytes; it grows as needed all the same.
 	Room int64
 	// Lineage, if set, tells what a segment replaces that ends with the record last. final says that no more records follow.
@@ -58,6 +60,9 @@ func (w *Writer) Days(cfg DaysConfig) (*Days, error) {
 	}
 	if cfg.MaxSize == 0 {
 		cfg.MaxSize = cfg.MaxText / dense
+	}
+	if cfg.Generation > 0 {
+		w.cfg.Generation = cfg.Generation
 	}
 	return &Days{w: w, cfg: cfg}, nil
 }

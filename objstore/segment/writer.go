@@ -31,6 +31,7 @@ type Writer struct {
 	out io.Writer
 	sum hash.Hash
 	off int64
+	raw int64 // text of the blocks written
 
 	cur     Block
 	buf     []byte // a block, encoded
@@ -63,7 +64,7 @@ func NewWriter(cfg WriterConfig) (*Writer, error) {
 
 // Reset begins a new segment on out.
 func (w *Writer) Reset(out io.Writer) {
-	w.out, w.off = out, 0
+	w.out, w.off, w.raw = out, 0, 0
 	w.sum.Reset()
 	w.cur.Reset()
 	w.index = w.index[:0]
@@ -79,13 +80,7 @@ func (w *Writer) Reset(out io.Writer) {
 func (w *Writer) Replace(l Lineage) { w.lineage = l }
 
 // RawBytes is the text taken since Reset.
-func (w *Writer) RawBytes() int64 {
-	n := int64(len(w.cur.Text))
-	for _, b := range w.index {
-		n += int64(b.RawSize)
-	}
-	return n
-}
+func (w *Writer) RawBytes() int64 { return w.raw + int64(len(w.cur.Text)) }
 
 // Take writes the next n records of c and passes them.
 func (w *Writer) Take(c *Cursor, n int) error {
@@ -173,6 +168,7 @@ func (w *Writer) block(b *Block) error {
 	if w.filter != nil {
 		w.filter.add(b.Text, len(w.buf))
 	}
+	w.raw += int64(len(b.Text))
 	w.index = append(w.index, BlockInfo{
 		Offset: w.off, TextSize: text, IDsSize: len(w.buf) - text, RawSize: len(b.Text), Records: b.Len(),
 		First: b.First(), Last: b.Last(), CRC: crc32.Checksum(w.buf, castagnoli),

@@ -1,0 +1,84 @@
+package compact
+
+import (
+	"slices"
+
+	"github.com/oklog/ulid/v2"
+
+	"oklog/objstore/segment"
+)
+
+// claim says of a segment that its records above after, up to through, are in the segment by.
+type claim struct {
+	after, through ulid.ULID
+	by             *Segment
+}
+
+// claims are what segments say of those that they replace.
+type claims map[segment.Name][]claim
+
+// add takes in the lineage of by.
+func (cl claims) add(by *Segment, l segment.Lineage) {
+	for _, key := range l.Replaces {
+		topic, name, err := segment.ParseKey(key)
+		if err != nil || topic != by.Topic || name == by.Name || l.After.Compare(l.Through) >= 0 {
+			continue // it says nothing that can be believed
+		}
+		cl[name] = append(cl[name], claim{l.After, l.Through, by})
+	}
+}
+
+// stretch is a range of IDs, both ends included.
+type stretch struct{ from, to ulid.ULID }
+
+// rest is the stretch of s from its first record to its last one that no claim which counts covers; false if they cover
+// all of it. What is covered in between is part of it.
+func (cl claims) rest(s *Segment, counts func(by *Segment) bool) (stretch, bool) {
+	of := slices.Clone(cl[s.Name])
+	slices.SortFunc(of, func(a, b claim) int { return a.after.Compare(b.after) })
+	at := s.Name.First // what is before it is covered, or not in s
+	var gap stretch
+	open := false
+	note := func(to ulid.ULID) {
+		if !open {
+			gap.from, open = at, true
+		}
+		gap.to = to
+	}
+	for _, c := range of {
+		if !counts(c.by) || c.through.Compare(at) < 0 || c.after.Compare(s.Name.Last) >= 0 {
+			continue
+		}
+		if c.after.Compare(at) >= 0 {
+			note(c.after)
+		}
+		at = segment.After(c.through)
+	}
+	if at.Compare(s.Name.Last) <= 0 {
+		note(s.Name.Last)
+	}
+	return gap, open
+}
+
+// readable counts the claims of segments that can be read, as far as is known.
+func readable(by *Segment) bool { return !by.damaged }
+
+// claimants are the segments whose lineage is worth reading: those that may replace another one of the day, which then
+// overlaps them and is of a lower generation.
+func claimants(segments []*Segment) (found []*Segment) {
+	for _, s := range segments {
+		if s.Name.Generation == 0 || s.damaged {
+			continue
+		}
+		for _, t := range segments {
+			if t.Name.First.Compare(s.Name.Last) > 0 {
+				break // ascending: none of the rest overlaps it
+			}
+			if t.Name.Generation < s.Name.Generation && t.Name.Last.Compare(s.Name.First) >= 0 {
+				found = append(found, s)
+				break
+			}
+		}
+	}
+	return found
+}

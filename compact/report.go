@@ -1,0 +1,277 @@
+package compact
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+)
+
+// Finding is something that is wrong with an object.
+type Finding struct {
+	Key string
+	Err error
+}
+
+func (f Finding) String() string { return f.Key + ": " + f.Err.Error() }
+
+// Skew is a segment whose records have absurd times.
+type Skew struct {
+	Key         string
+	First, Last time.Time
+	By          time.Duration // the last record's time minus that of storing
+}
+
+// Report is what a run has done; or would do, if DryRun. Sizes are in bytes; each segment counts once, however many copies it has.
+type Report struct {
+	DryRun bool
+	Took   time.Duration
+
+	Topics, Days, Segments int // looked at
+	Bytes                  int64
+
+	Jobs            []JobReport // in a dry run
+	Merges          int
+	MergedIn        int
+	MergedOut       int
+	BytesIn         int64
+	BytesOut        int64
+	Text            int64
+	Deleted         int // replaced segments
+	DeletedBytes    int64
+	Expired         int // moved to the trash
+	ExpiredBytes    int64
+	Purged          int // from the trash
+	PurgedBytes     int64
+	Copied          int // missing or damaged copies that were made
+	CopiedBytes     int64
+	Replaced        int // of these, damaged ones
+	MissingCopies   int // of what was written
+	BadCopies       int // damaged, where another copy was sound
+	Backlog         int // small or overlapping segments that are left
+	Waiting         int // segments that are replaced and not deleted yet
+	Skewed, Foreign int
+	DamagedSegments int // that no copy of is sound
+	Damaged, Lost   []Finding
+	Skews           []Skew
+	ForeignKeys     []string
+	CopiedKeys      []string // in a dry run
+	ExpiredKeys     []string // in a dry run
+	Refused         []string // what was not done, and why
+	Away            []string // buckets
+	mu              sync.Mutex
+}
+
+// JobReport is a merge that a dry run has planned.
+type JobReport struct {
+	Topic       string    `json:"topic"`
+	Day         string    `json:"day"`
+	From        time.Time `json:"from"`
+	To          time.Time `json:"to"`
+	Segments    int       `json:"segments"`
+	Bytes       int64     `json:"bytes"`
+	Text        int64     `json:"text"`
+	Level       int       `json:"level"`
+	IntoAbout   int       `json:"into_about"`
+	BytesAbout  int64     `json:"bytes_about"`
+	RecordCount int64     `json:"records"`
+}
+
+func (r *Report) locked(f func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f()
+}
+
+// skewAhead is how far ahead of the clock records may be. Years before skewYear are taken for a clock that was never set.
+const (
+	skewAhead = 10 * time.Minute
+	skewYear  = 2000
+)
+
+// day takes down what there is of a day.
+func (r *Report) day(d *day, now time.Time) {
+	r.locked(func() {
+		r.Days++
+		r.Segments += len(d.segments)
+		for _, s := range d.segments {
+			r.Bytes += s.Size
+			last := s.last()
+			if by := last.Sub(now); by > skewAhead || last.Year() < skewYear {
+				if r.Skewed++; len(r.Skews) < maxNamed {
+					r.Skews = append(r.Skews, Skew{s.Key(), ulid.Time(s.Name.First.Time()).UTC(), last, last.Sub(s.Stored)})
+				}
+			}
+		}
+		r.Foreign += d.foreigners
+		r.ForeignKeys = append(r.ForeignKeys, d.foreign[:min(len(d.foreign), max(0, maxNamed-len(r.ForeignKeys)))]...)
+	})
+}
+
+func (r *Report) foreign(key string) {
+	r.locked(func() {
+		if r.Foreign++; len(r.ForeignKeys) < maxNamed {
+			r.ForeignKeys = append(r.ForeignKeys, key)
+		}
+	})
+}
+
+func (r *Report) looked(size int64) {
+	r.locked(func() {
+		r.Segments++
+		r.Bytes += size
+	})
+}
+
+// plan takes down merges that would be done.
+func (r *Report) plan(jobs []*Job) {
+	r.locked(func() {
+		for _, j := range jobs {
+			at := func(ms uint64) time.Time { return ulid.Time(ms).UTC() }
+			about := int64(0)
+			for _, s := range j.Inputs {
+				if s.Name.Generation == 0 {
+					about += int64(rewritten * float64(s.Size))
+				} else {
+					about += s.Size
+				}
+			}
+			r.Jobs = append(r.Jobs, JobReport{
+				Topic: j.Topic, Day: j.Day, From: at(j.Inputs[0].Name.First.Time()), To: at(j.Through.Time()), Segments: len(j.Inputs), Bytes: j.Size, Text: j.Text,
+				Level: int(j.Generation), IntoAbout: int(int64(blocksPart*float64(about))/j.maxSize) + 1, BytesAbout: about, RecordCount: j.Records,
+			})
+			r.Merges++
+			r.MergedIn += len(j.Inputs)
+			r.BytesIn += j.Size
+			r.MergedOut += r.Jobs[len(r.Jobs)-1].IntoAbout
+			r.BytesOut += about
+			r.Text += j.Text
+		}
+	})
+}
+
+func (r *Report) merged(j *Job, made []*Segment, whole bool) {
+	r.locked(func() {
+		if whole {
+			r.Merges++
+			r.MergedIn += len(j.Inputs)
+			r.BytesIn += j.Size
+			r.Text += j.Text
+		}
+		r.MergedOut += len(made)
+		for _, s := range made {
+			r.BytesOut += s.Size
+		}
+	})
+}
+
+func (r *Report) damage(s *Segment, err error) {
+	r.locked(func() {
+		key := s.Key()
+		if slices.ContainsFunc(r.Damaged, func(f Finding) bool { return f.Key == key }) {
+			return
+		}
+		if r.DamagedSegments++; len(r.Damaged) < maxNamed {
+			r.Damaged = append(r.Damaged, Finding{key, err})
+		}
+	})
+}
+
+func (r *Report) badCopy(*Segment) { r.locked(func() { r.BadCopies++ }) }
+func (r *Report) missing(n int)    { r.locked(func() { r.MissingCopies += n }) }
+
+func (r *Report) lost(key string, err error) {
+	r.locked(func() { r.Lost = append(r.Lost, Finding{key, err}) })
+}
+
+func (r *Report) copied(key string, size int64, damaged bool) {
+	r.locked(func() {
+		r.Copied++
+		r.CopiedBytes += size
+		if damaged {
+			r.Replaced++
+		}
+		if r.DryRun && len(r.CopiedKeys) < maxNamed {
+			r.CopiedKeys = append(r.CopiedKeys, key)
+		}
+	})
+}
+
+func (r *Report) deleted(segments []*Segment) {
+	r.locked(func() {
+		for _, s := range segments {
+			r.Deleted++
+			r.DeletedBytes += s.Size
+		}
+	})
+}
+
+func (r *Report) trashed(e *expired) {
+	r.locked(func() {
+		r.Expired += len(e.segments)
+		r.ExpiredBytes += e.bytes
+		for _, s := range e.segments {
+			if r.DryRun && len(r.ExpiredKeys) < maxNamed {
+				r.ExpiredKeys = append(r.ExpiredKeys, s.Key())
+			}
+		}
+	})
+}
+
+func (r *Report) purged(t Trashed) {
+	r.locked(func() {
+		r.Purged++
+		r.PurgedBytes += t.Size
+	})
+}
+
+func (r *Report) refuse(format string, args ...any) {
+	r.locked(func() { r.Refused = append(r.Refused, fmt.Sprintf(format, args...)) })
+}
+
+// left takes down what a day is like afterwards.
+func (r *Report) left(d *day, cl claims, small int64) {
+	r.locked(func() {
+		var last *Segment
+		for _, s := range d.segments {
+			if _, open := cl.rest(s, readable); !open {
+				r.Waiting++
+				continue
+			}
+			overlaps := last != nil && s.Name.First.Compare(last.Name.Last) <= 0
+			if s.Size < small || overlaps {
+				r.Backlog++
+			}
+			if last == nil || s.Name.Last.Compare(last.Name.Last) > 0 {
+				last = s
+			}
+		}
+	})
+}
+
+// Sound tells that nothing was found that somebody should look at.
+func (r *Report) Sound() bool {
+	return r.DamagedSegments == 0 && len(r.Lost) == 0 && len(r.Refused) == 0 && len(r.Away) == 0
+}
+
+// String is a line.
+func (r *Report) String() string {
+	var parts []string
+	add := func(n int, format string, args ...any) {
+		if n > 0 {
+			parts = append(parts, fmt.Sprintf(format, args...))
+		}
+	}
+	add(r.Merges, "%d segments merged into %d", r.MergedIn, r.MergedOut)
+	add(r.Deleted, "%d replaced ones deleted", r.Deleted)
+	add(r.Expired, "%d expired", r.Expired)
+	add(r.Purged, "%d purged from the trash", r.Purged)
+	add(r.Copied, "%d copies made", r.Copied)
+	if len(parts) == 0 {
+		return "nothing to do"
+	}
+	return strings.Join(parts, ", ")
+}

@@ -1,0 +1,260 @@
+package compact
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"math/bits"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"oklog/objstore"
+	"oklog/objstore/segment"
+)
+
+// Copy is one of the buckets, each of which is to hold everything.
+type Copy struct {
+	Name string // in messages; without secrets
+	objstore.Bucket
+}
+
+// MaxCopies is how many buckets there may be.
+const MaxCopies = 64
+
+// Set is a set of copies: bit i stands for the i-th.
+type Set uint64
+
+// Has tells whether copy i is in the set.
+func (s Set) Has(i int) bool { return s>>i&1 != 0 }
+
+// Len is how many copies are in the set.
+func (s Set) Len() int { return bits.OnesCount64(uint64(s)) }
+
+// each yields the places of the set's copies.
+func (s Set) each(yield func(int) bool) {
+	for rest := s; rest != 0; rest &= rest - 1 {
+		if !yield(bits.TrailingZeros64(uint64(rest))) {
+			return
+		}
+	}
+}
+
+// Segment is a segment as the listings of the copies show it.
+type Segment struct {
+	Topic string
+	Name  segment.Name
+	Size  int64
+	In    Set // the copies that hold it
+	Odd   Set // the copies that hold it with another size
+
+	// When the first and the last of the copies were written, by the compactor's clock.
+	Stored, Settled time.Time
+
+	damaged bool // no copy of it can be read
+	expired bool
+}
+
+// Key is where it lies.
+func (s *Segment) Key() string { return s.Name.Key(s.Topic) }
+
+func (s *Segment) last() time.Time { return ulid.Time(s.Name.Last.Time()).UTC() }
+
+// day is what there is of one topic on one day of UTC.
+type day struct {
+	topic, date string
+	segments    []*Segment // ascending by first record
+	foreign     []string   // keys of objects that are no segments; the first of them
+	foreigners  int        // how many there are
+	complete    bool       // all the copies were listed
+}
+
+// maxNamed bounds what is kept of things that are named one by one.
+const maxNamed = 100
+
+func (d *day) addForeign(key string) {
+	if d.foreigners++; len(d.foreign) < maxNamed {
+		d.foreign = append(d.foreign, key)
+	}
+}
+
+// end is the first instant after the day; the zero time if date is none.
+func (d *day) end() time.Time {
+	t, err := time.Parse(time.DateOnly, d.date)
+	if err != nil {
+		return time.Time{}
+	}
+	return t.AddDate(0, 0, 1)
+}
+
+// object is a key with the copies that hold it.
+type object struct {
+	key     string
+	info    [MaxCopies]objstore.Info // of the copies in in
+	in      Set
+	listing Set // the copies whose listings have not failed so far
+}
+
+// objects joins the listings of the copies: every key once, ascending. A copy whose listing fails is marked as away, and the
+// others go on. With none left it yields an error, as the last pair.
+func (c *Compactor) objects(ctx context.Context, prefix, after string) iter.Seq2[*object, error] {
+	return func(yield func(*object, error) bool) {
+		type head struct {
+			next func() (objstore.Info, error, bool)
+			info objstore.Info
+		}
+		heads := make([]*head, len(c.cfg.Copies))
+		listing := c.there()
+		var failed error
+		advance := func(i int) {
+			info, err, ok := heads[i].next()
+			switch {
+			case err != nil:
+				if ctx.Err() == nil {
+					c.leave(i, err)
+				}
+				failed = err
+				listing &^= 1 << i
+				heads[i] = nil
+			case !ok:
+				heads[i] = nil
+			default:
+				heads[i].info = info
+			}
+		}
+		for i := range listing.each {
+			next, stop := iter.Pull2(c.cfg.Copies[i].List(ctx, prefix, after))
+			defer stop()
+			heads[i] = &head{next: next}
+		}
+		for i, h := range heads {
+			if h != nil {
+				advance(i)
+			}
+		}
+		for {
+			if err := ctx.Err(); err != nil {
+				yield(nil, fmt.Errorf("list buckets: %w", err))
+				return
+			}
+			if listing == 0 {
+				yield(nil, fmt.Errorf("list buckets: none could be listed: %w", cmp.Or(failed, errAway)))
+				return
+			}
+			var o *object
+			for _, h := range heads {
+				if h != nil && (o == nil || h.info.Key < o.key) {
+					o = &object{key: h.info.Key}
+				}
+			}
+			if o == nil {
+				return
+			}
+			for i, h := range heads {
+				if h != nil && h.info.Key == o.key {
+					o.info[i], o.in = h.info, o.in|1<<i
+					advance(i)
+				}
+			}
+			o.listing = listing
+			if !yield(o, nil) {
+				return
+			}
+		}
+	}
+}
+
+var errAway = errors.New("they are away")
+
+// segment makes a segment of an object.
+func (c *Compactor) segment(topic string, n segment.Name, o *object) *Segment {
+	s := &Segment{Topic: topic, Name: n, Size: -1}
+	for i := range o.in.each {
+		info := o.info[i]
+		if s.Size < 0 {
+			s.Size = info.Size
+		}
+		if info.Size != s.Size {
+			s.Odd |= 1 << i
+			continue
+		}
+		s.In |= 1 << i
+		at := info.Modified.Add(-c.ahead[i])
+		if s.Stored.IsZero() || at.Before(s.Stored) {
+			s.Stored = at
+		}
+		if at.After(s.Settled) {
+			s.Settled = at
+		}
+	}
+	return s
+}
+
+// days lists a topic, a day at a time.
+func (c *Compactor) days(ctx context.Context, topic string) iter.Seq2[*day, error] {
+	return func(yield func(*day, error) bool) {
+		all := c.everyCopy()
+		var d *day
+		done := func() bool {
+			slices.SortFunc(d.segments, byFirst)
+			return yield(d, nil)
+		}
+		for o, err := range c.objects(ctx, topic+"/", "") {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			date, _, _ := strings.Cut(o.key[len(topic)+1:], "/")
+			if d != nil && d.date != date {
+				if !done() {
+					return
+				}
+				d = nil
+			}
+			if d == nil {
+				d = &day{topic: topic, date: date, complete: true}
+			}
+			d.complete = d.complete && o.listing == all
+			in, name, err := segment.ParseKey(o.key)
+			if err != nil || in != topic {
+				d.addForeign(o.key)
+				continue
+			}
+			d.segments = append(d.segments, c.segment(topic, name, o))
+		}
+		if d != nil {
+			d.complete = d.complete && c.there() == all
+			done()
+		}
+	}
+}
+
+// byFirst orders segments as a merge meets them.
+func byFirst(a, b *Segment) int {
+	return cmp.Or(a.Name.First.Compare(b.Name.First), a.Name.Last.Compare(b.Name.Last), strings.Compare(a.Name.String(), b.Name.String()))
+}
+
+// topics finds the topics there are, with one short listing for each.
+func (c *Compactor) topics(ctx context.Context) (topics []string, err error) {
+	for after := ""; ; {
+		next := ""
+		for o, err := range c.objects(ctx, "", after) {
+			if err != nil {
+				return nil, err
+			}
+			next, _, _ = strings.Cut(o.key, "/")
+			break
+		}
+		if next == "" {
+			return topics, nil
+		}
+		if segment.CheckTopic(next) == nil {
+			topics = append(topics, next)
+		}
+		after = next + "0" // behind everything in it: '0' follows '/'
+	}
+}
