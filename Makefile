@@ -12,6 +12,9 @@ BENCH ?= .
 COUNT ?= 1
 PLATFORMS := linux/arm64 darwin/arm64 windows/amd64
 
+# Leaves the documentation generator of the flags' library out of the programs.
+TAGS := urfave_cli_no_docs
+
 # A folder of logs, NAME.log, for benchmarks and tests to run on instead of testdata/sample.
 export CORPORA
 ifeq ($(CORPORA),)
@@ -24,7 +27,7 @@ help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## bin/oklog and bin/oklog-query, static, with the version stamped in
-	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/oklog ./cmd/oklog-query
+	CGO_ENABLED=0 go build -tags $(TAGS) -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/oklog ./cmd/oklog-query
 
 run: build ## try it: start oklog up on .data, forward the sample logs, stay until Ctrl-C
 	@.ci/demo

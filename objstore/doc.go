@@ -11,7 +11,7 @@
 //	CheckKey    which keys there are, the same for every implementation
 //	Memory      a bucket in memory, for tests and trials
 //	Replicated  several buckets as one: W of N must take a write
-//	Instrument  a bucket with metrics
+//	Meter       what counts calls, retries and copies; package metrics has one
 //	ReaderAt    an object as an io.ReaderAt
 //
 // The stores themselves are packages of their own (dir: a folder; s3: any S3-compatible

@@ -9,8 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Defaults of ReplicatedConfig.
@@ -33,9 +31,9 @@ type ReplicatedConfig struct {
 	DetachedGrace   time.Duration // how long Put waits for copies that there is no room to detach
 	AvoidFor        time.Duration // how long a bucket that failed is read last
 
-	Now        func() time.Time      // time.Now, if nil
-	Logger     *slog.Logger          // discards, if nil
-	Registerer prometheus.Registerer // nil registers nothing
+	Now    func() time.Time // time.Now, if nil
+	Logger *slog.Logger     // discards, if nil
+	Meter  Meter            // counts nothing, if nil
 }
 
 var _ Bucket = (*Replicated)(nil)
@@ -77,10 +75,6 @@ type Replicated struct {
 	replicas []*replica
 	quorum   int
 	cfg      ReplicatedConfig
-
-	missing   *prometheus.CounterVec
-	fallbacks *prometheus.CounterVec
-	held      prometheus.Gauge
 
 	join     sync.WaitGroup // the copies
 	stop     context.Context
@@ -124,6 +118,9 @@ func NewReplicated(buckets []Bucket, quorum int, cfg ReplicatedConfig) (*Replica
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Meter == nil {
+		cfg.Meter = noMeter{}
+	}
 	r := &Replicated{quorum: quorum, cfg: cfg, pending: make(map[string]map[*copies]struct{})}
 	for i, b := range buckets {
 		name := fmt.Sprint(i + 1)
@@ -132,9 +129,10 @@ func NewReplicated(buckets []Bucket, quorum int, cfg ReplicatedConfig) (*Replica
 		}
 		r.replicas = append(r.replicas, &replica{Bucket: b, name: name})
 	}
-	if err := r.register(); err != nil {
-		return nil, err
+	for _, b := range r.replicas {
+		cfg.Meter.Missing(b.name, 0)
 	}
+	cfg.Meter.Detached(0)
 	r.stop, r.stopNow = context.WithCancelCause(context.Background())
 	return r, nil
 }
@@ -143,34 +141,6 @@ func setDefault[T int64 | time.Duration](v *T, d T) {
 	if *v == 0 {
 		*v = d
 	}
-}
-
-func (r *Replicated) register() (err error) {
-	r.missing, err = Register(r.cfg.Registerer, prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "oklog_bucket_missing_copies_total",
-		Help: "Objects that enough buckets have but this one lacks, since the copy failed; repair copies them.",
-	}, []string{"bucket"}))
-	if err != nil {
-		return err
-	}
-	r.fallbacks, err = Register(r.cfg.Registerer, prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "oklog_bucket_fallbacks_total",
-		Help: "Reads and listings that this bucket failed, or was left out of, and others had to answer.",
-	}, []string{"bucket", "op", "reason"}))
-	if err != nil {
-		return err
-	}
-	r.held, err = Register(r.cfg.Registerer, prometheus.Gauge(prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "oklog_bucket_detached_bytes",
-		Help: "Bytes of objects whose copies go on after their write has returned.",
-	})))
-	if err != nil {
-		return err
-	}
-	for _, b := range r.replicas {
-		r.missing.WithLabelValues(b.name)
-	}
-	return nil
 }
 
 // Buckets returns the buckets in their order, for what has to tell them apart.
@@ -249,7 +219,7 @@ func (r *Replicated) note(b *replica, op string, err error) {
 		}
 		return
 	}
-	r.fallbacks.WithLabelValues(b.name, op, Reason(err)).Inc()
+	r.cfg.Meter.Fallback(b.name, op, Reason(err))
 	if !errors.Is(err, ErrNotFound) {
 		b.fail(r.cfg.Now())
 	}

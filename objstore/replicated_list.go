@@ -42,7 +42,7 @@ func (r *Replicated) List(ctx context.Context, prefix, after string) iter.Seq2[I
 		out := r.leftOut()
 		for _, b := range r.replicas {
 			if out[b] {
-				r.fallbacks.WithLabelValues(b.name, "list", "avoided").Inc()
+				r.cfg.Meter.Fallback(b.name, "list", "avoided")
 				continue
 			}
 			s := &source{replica: b, next: make(chan listed, listAhead)}

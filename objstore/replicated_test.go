@@ -15,6 +15,7 @@ import (
 
 	"oklog/objstore"
 	"oklog/objstore/buckettest"
+	"oklog/objstore/metrics"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -40,7 +41,7 @@ func newSet(t *testing.T, n, quorum int, cfg objstore.ReplicatedConfig) *set {
 	ignore := goleak.IgnoreCurrent()
 	s := &set{reg: prometheus.NewRegistry(), log: new(buckettest.Log)}
 	s.clock.Store(1_000_000)
-	cfg.Registerer, cfg.Logger = s.reg, slog.New(slog.NewTextHandler(s.log, nil))
+	cfg.Meter, cfg.Logger = newMeter(t, s.reg), slog.New(slog.NewTextHandler(s.log, nil))
 	cfg.Now = func() time.Time { return time.Unix(s.clock.Load(), 0) }
 	var buckets []objstore.Bucket
 	for i := range n {
@@ -219,6 +220,15 @@ func TestSlowCopyIsDetached(t *testing.T) {
 			}
 		})
 	}
+}
+
+func newMeter(t *testing.T, reg prometheus.Registerer) objstore.Meter {
+	t.Helper()
+	m, err := metrics.New(reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
 }
 
 func gauge(t *testing.T, reg *prometheus.Registry, name string) float64 {
@@ -476,7 +486,7 @@ func TestDeleteBeatsTheCopy(t *testing.T) {
 	fast, slow := objstore.NewMemory("fast", time.Now), objstore.NewMemory("slow", time.Now)
 	late := lateBucket{slow, make(chan struct{})}
 	reg := prometheus.NewRegistry()
-	r, err := objstore.NewReplicated([]objstore.Bucket{fast, late}, 1, objstore.ReplicatedConfig{Registerer: reg})
+	r, err := objstore.NewReplicated([]objstore.Bucket{fast, late}, 1, objstore.ReplicatedConfig{Meter: newMeter(t, reg)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -253,7 +253,7 @@ func (r *Replicated) detach(ctx context.Context, c *copies) {
 	}
 	r.mu.Unlock()
 	if room {
-		r.held.Add(float64(c.size))
+		r.cfg.Meter.Detached(c.size)
 		go func() {
 			defer r.join.Done()
 			timer := time.AfterFunc(r.cfg.DetachedTimeout, func() {
@@ -264,7 +264,7 @@ func (r *Replicated) detach(ctx context.Context, c *copies) {
 			r.mu.Lock()
 			r.detached -= c.size
 			r.mu.Unlock()
-			r.held.Sub(float64(c.size))
+			r.cfg.Meter.Detached(-c.size)
 		}()
 		return
 	}
@@ -293,7 +293,7 @@ func (r *Replicated) miss(c *copies, res result) {
 	if cause != nil && cause != context.Canceled && errors.Is(res.err, context.Canceled) {
 		res.err = cause
 	}
-	r.missing.WithLabelValues(res.replica.name).Inc()
+	r.cfg.Meter.Missing(res.replica.name, 1)
 	if !errors.Is(res.err, ErrExists) {
 		res.replica.fail(r.cfg.Now())
 	}

@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		bin = dir
-		cmd := exec.Command("go", "build", "-o", dir+string(filepath.Separator), "oklog/cmd/oklog", "oklog/cmd/oklog-query")
+		cmd := exec.Command("go", "build", "-tags", "urfave_cli_no_docs", "-o", dir+string(filepath.Separator), "oklog/cmd/oklog", "oklog/cmd/oklog-query")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "build the programs: %v\n%s", err, out)
 			return 1

@@ -87,7 +87,7 @@ func runForward(c *cli.Context, std streams) error {
 	cfg.Logger, cfg.Registerer = log, reg
 	var checks []check
 	if cfg.Mode == forward.Bulk {
-		b, err := flags.Open(c.Context, c, log, reg, cfg.Limits.Flush)
+		b, err := openBuckets(c, log, reg, cfg.Limits.Flush)
 		if err != nil {
 			return err
 		}

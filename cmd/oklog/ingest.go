@@ -97,7 +97,7 @@ func ingestParts(c *cli.Context, std streams) (p parts, err error) {
 // run connects the parts and ingests until c's context is done. ready is told the address of HTTP, or "", when all is connected.
 func (p parts) run(c *cli.Context, ready func(http string)) error {
 	reg := newRegistry()
-	b, err := flags.Open(c.Context, c, p.log, reg, p.ingest.HeldBytes/2)
+	b, err := openBuckets(c, p.log, reg, p.ingest.HeldBytes/2)
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/urfave/cli/v2"
 
+	"oklog/cmd/internal/flags"
 	"oklog/ingest/stream"
+	"oklog/objstore/metrics"
 	"oklog/objstore/open"
 )
 
@@ -26,6 +28,15 @@ func newRegistry() *prometheus.Registry {
 	info.WithLabelValues(version).Set(1)
 	reg.MustRegister(info)
 	return reg
+}
+
+// openBuckets opens the buckets named, with their metrics in reg.
+func openBuckets(c *cli.Context, log *slog.Logger, reg *prometheus.Registry, detached int64) (*open.Opened, error) {
+	meter, err := metrics.New(reg)
+	if err != nil {
+		return nil, err
+	}
+	return flags.Open(c.Context, c, log, meter, detached)
 }
 
 // check tells whether a part is ready to work.

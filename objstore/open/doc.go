@@ -5,7 +5,7 @@
 //	mem://[NAME]
 //
 // It is the one place that knows every kind of bucket. Each bucket is checked when it is
-// opened, so that a wrong URL fails at the start with a line that says what to change, and is given
-// its metrics under its URL without the secrets. No secret is ever part of an error, a log
+// opened, so that a wrong URL fails at the start with a line that says what to change, and is counted
+// under its URL without the secrets. No secret is ever part of an error, a log
 // line or a metric.
 package open

@@ -16,15 +16,13 @@ import (
 	"oklog/objstore"
 	"oklog/objstore/dir"
 	"oklog/objstore/s3"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Config is what Bucket may be told besides the URLs. The zero Config serves.
 type Config struct {
-	WriteQuorum int                   // how many buckets must take a write; 0 is all of them
-	Logger      *slog.Logger          // discards, if nil
-	Registerer  prometheus.Registerer // nil registers nothing
+	WriteQuorum int            // how many buckets must take a write; 0 is all of them
+	Logger      *slog.Logger   // discards, if nil
+	Meter       objstore.Meter // counts nothing, if nil
 
 	// ReadOnly is for who only reads: one bucket that can be used is enough to begin with, nothing is made, and
 	// of several buckets one that is away is given up soon, since the others are there. The
@@ -37,7 +35,7 @@ type Config struct {
 
 	// S3 has the limits of S3 buckets: what the URL says is ignored here.
 	S3 s3.Config
-	// Replicated has the limits of several buckets; names, logger and registerer are
+	// Replicated has the limits of several buckets; names, logger and meter are
 	// ignored here.
 	Replicated objstore.ReplicatedConfig
 }
@@ -126,9 +124,9 @@ func assemble(ctx context.Context, places []place, quorum int, cfg Config) (_ *O
 			return nil, err
 		}
 		o.plain = append(o.plain, b)
-		measured, err := objstore.Instrument(b, p.name, cfg.Registerer)
-		if err != nil {
-			return nil, err
+		var measured objstore.Bucket = b
+		if cfg.Meter != nil {
+			measured = cfg.Meter.Wrap(b, p.name)
 		}
 		buckets = append(buckets, measured)
 		names = append(names, p.name)
@@ -144,7 +142,7 @@ func assemble(ctx context.Context, places []place, quorum int, cfg Config) (_ *O
 		return o, nil
 	}
 	rc := cfg.Replicated
-	rc.Names, rc.Logger, rc.Registerer = names, cfg.Logger, cfg.Registerer
+	rc.Names, rc.Logger, rc.Meter = names, cfg.Logger, cfg.Meter
 	r, err := objstore.NewReplicated(buckets, quorum, rc)
 	if err != nil {
 		return nil, err
@@ -290,7 +288,7 @@ func (p place) open(cfg Config) (opened, error) {
 		c := cfg.S3
 		c.Endpoint, c.Bucket, c.Prefix, c.Region = p.s3.Endpoint, p.s3.Bucket, p.s3.Prefix, p.s3.Region
 		c.Insecure, c.AccessKey, c.SecretKey = p.s3.Insecure, p.s3.AccessKey, p.s3.SecretKey
-		c.Logger, c.Registerer = cfg.Logger, cfg.Registerer
+		c.Logger, c.Meter = cfg.Logger, cfg.Meter
 		return s3.New(c)
 	}
 }

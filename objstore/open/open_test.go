@@ -16,6 +16,7 @@ import (
 	"oklog/objstore"
 	"oklog/objstore/buckettest"
 	"oklog/objstore/buckettest/servers"
+	"oklog/objstore/metrics"
 	"oklog/objstore/open"
 	"oklog/objstore/s3"
 
@@ -167,7 +168,11 @@ func TestReal(t *testing.T) {
 	})
 	t.Run("Two", func(t *testing.T) {
 		reg := prometheus.NewRegistry()
-		b, err := open.Bucket(t.Context(), []string{url, folder}, open.Config{Registerer: reg})
+		meter, err := metrics.New(reg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := open.Bucket(t.Context(), []string{url, folder}, open.Config{Meter: meter})
 		if err != nil {
 			t.Fatal(err)
 		}

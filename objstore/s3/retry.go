@@ -76,7 +76,9 @@ func (b *Bucket) again(ctx, total context.Context, op operation, attempt int, er
 		if verdict == slow {
 			reason = "slow_down"
 		}
-		b.retries.WithLabelValues(b.name, reason).Inc()
+		if b.cfg.Meter != nil {
+			b.cfg.Meter.Retry(b.name, reason)
+		}
 		wait := b.backoff(attempt, verdict)
 		b.warn(op, attempt, wait, cause)
 		timer := time.NewTimer(wait)

@@ -19,7 +19,6 @@ import (
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/s3utils"
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Defaults of Config.
@@ -62,9 +61,9 @@ type Config struct {
 
 	MaxSinglePut int64 // bytes; Put sends more than this in parts
 
-	Logger     *slog.Logger          // nil logs nothing
-	Registerer prometheus.Registerer // nil registers nothing
-	Transport  http.RoundTripper     // nil is one made for the purpose
+	Logger    *slog.Logger      // nil logs nothing
+	Meter     objstore.Meter    // nil counts nothing
+	Transport http.RoundTripper // nil is one made for the purpose
 }
 
 var _ objstore.Bucket = (*Bucket)(nil)
@@ -76,7 +75,6 @@ type Bucket struct {
 	core      *minio.Core
 	creds     *credentialSource
 	transport http.RoundTripper
-	retries   *prometheus.CounterVec
 	warned    atomic.Int64 // Unix ns of the last warning about retries
 }
 
@@ -107,14 +105,7 @@ func New(cfg Config) (*Bucket, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	retries, err := objstore.Register(cfg.Registerer, prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "oklog_bucket_retries_total",
-		Help: "Attempts at S3 requests that failed and were made again, by reason.",
-	}, []string{"bucket", "reason"}))
-	if err != nil {
-		return nil, err
-	}
-	b := &Bucket{cfg: cfg, retries: retries, transport: cfg.Transport}
+	b := &Bucket{cfg: cfg, transport: cfg.Transport}
 	b.name = "s3://" + cfg.Endpoint + "/" + cfg.Bucket
 	if cfg.Prefix != "" {
 		b.name += "/" + cfg.Prefix
@@ -128,6 +119,7 @@ func New(cfg Config) (*Bucket, error) {
 	if region == "" && !isAmazon(cfg.Endpoint) {
 		region = "us-east-1"
 	}
+	var err error
 	b.core, err = minio.NewCore(cfg.Endpoint, &minio.Options{
 		Creds: b.creds.credentials(), Secure: !cfg.Insecure, Transport: b.transport, Region: region, MaxRetries: 1,
 	})

@@ -17,6 +17,7 @@ import (
 	"oklog/objstore"
 	"oklog/objstore/buckettest"
 	"oklog/objstore/buckettest/servers"
+	"oklog/objstore/metrics"
 	"oklog/objstore/s3"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -138,8 +139,12 @@ func TestFirstAttemptFails(t *testing.T) {
 			t.Run(name+"/"+op, func(t *testing.T) {
 				var log buckettest.Log
 				reg := prometheus.NewRegistry()
+				meter, err := metrics.New(reg)
+				if err != nil {
+					t.Fatal(err)
+				}
 				cfg := config(t)
-				cfg.Logger, cfg.Registerer = slog.New(slog.NewTextHandler(&log, nil)), reg
+				cfg.Logger, cfg.Meter = slog.New(slog.NewTextHandler(&log, nil)), meter
 				b, f := prepared(t, cfg, func(n int, req *http.Request, _ func() (*http.Response, error)) (*http.Response, error) {
 					if n == 1 {
 						return fault(req)

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/urfave/cli/v2"
 
 	"oklog/ingest/stream"
@@ -91,12 +90,12 @@ func WriteQuorum(usage string) cli.Flag {
 const StoredAt = "how `MANY` of the buckets must have a segment before it counts as stored; 0: all"
 
 // Open opens the buckets named. Copies that are still being written when enough are done hold up to detached bytes.
-func Open(ctx context.Context, c *cli.Context, log *slog.Logger, reg prometheus.Registerer, detached int64) (*open.Opened, error) {
+func Open(ctx context.Context, c *cli.Context, log *slog.Logger, meter objstore.Meter, detached int64) (*open.Opened, error) {
 	urls := c.StringSlice("bucket")
 	if len(urls) == 0 {
 		return nil, fmt.Errorf("no bucket is named: add --bucket s3://HOST/BUCKET or --bucket file:///PATH, or set OKLOG_BUCKET")
 	}
-	return open.Bucket(ctx, urls, open.Config{WriteQuorum: c.Int("write-quorum"), Logger: log, Registerer: reg,
+	return open.Bucket(ctx, urls, open.Config{WriteQuorum: c.Int("write-quorum"), Logger: log, Meter: meter,
 		Replicated: objstore.ReplicatedConfig{DetachedBytes: detached}})
 }
 

@@ -1,26 +1,23 @@
-package objstore_test
+package metrics_test
 
 import (
 	"strings"
 	"testing"
 	"time"
 
-	"oklog/objstore"
-	"oklog/objstore/buckettest"
-
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"oklog/objstore"
+	"oklog/objstore/buckettest"
+	"oklog/objstore/metrics"
 )
 
-func TestInstrument(t *testing.T) {
+func TestWrap(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	var buckets []objstore.Bucket
 	for _, name := range []string{"one", "two"} {
-		b, err := objstore.Instrument(objstore.NewMemory(name, time.Now), name, reg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		buckets = append(buckets, b)
+		buckets = append(buckets, newMeter(t, reg).Wrap(objstore.NewMemory(name, time.Now), name)) // each has a meter of its own
 	}
 	b := buckets[0]
 	buckettest.MustPut(t, b, "a", []byte("12345"))
@@ -68,7 +65,55 @@ oklog_bucket_requests_total{bucket="two",op="stat"} 0
 	// A collector of another kind under the same name is an error, not a panic.
 	other := prometheus.NewRegistry()
 	other.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "oklog_bucket_requests_total", Help: "other"}))
-	if _, err := objstore.Instrument(b, "x", other); err == nil {
+	if _, err := metrics.New(other); err == nil {
 		t.Error("no error for a taken name")
 	}
+}
+
+// TestSeries: what happens to buckets has these series, and what cannot happen to a single one has none.
+func TestSeries(t *testing.T) {
+	names := []string{"oklog_bucket_retries_total", "oklog_bucket_missing_copies_total", "oklog_bucket_fallbacks_total", "oklog_bucket_detached_bytes"}
+	reg := prometheus.NewRegistry()
+	m := newMeter(t, reg)
+	if err := testutil.GatherAndCompare(reg, strings.NewReader(""), names...); err != nil {
+		t.Error(err)
+	}
+	r, err := objstore.NewReplicated([]objstore.Bucket{objstore.NewMemory("one", time.Now), objstore.NewMemory("two", time.Now)}, 1,
+		objstore.ReplicatedConfig{Names: []string{"one", "two"}, Meter: m})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close(t.Context())
+	m.Missing("two", 1)
+	m.Retry("one", "slow_down")
+	m.Fallback("one", "get", "other")
+	m.Detached(7)
+	m.Detached(-2)
+	want := `
+# HELP oklog_bucket_detached_bytes Bytes of objects whose copies go on after their write has returned.
+# TYPE oklog_bucket_detached_bytes gauge
+oklog_bucket_detached_bytes 5
+# HELP oklog_bucket_fallbacks_total Reads and listings that this bucket failed, or was left out of, and others had to answer.
+# TYPE oklog_bucket_fallbacks_total counter
+oklog_bucket_fallbacks_total{bucket="one",op="get",reason="other"} 1
+# HELP oklog_bucket_missing_copies_total Objects that enough buckets have but this one lacks, since the copy failed; repair copies them.
+# TYPE oklog_bucket_missing_copies_total counter
+oklog_bucket_missing_copies_total{bucket="one"} 0
+oklog_bucket_missing_copies_total{bucket="two"} 1
+# HELP oklog_bucket_retries_total Attempts at S3 requests that failed and were made again, by reason.
+# TYPE oklog_bucket_retries_total counter
+oklog_bucket_retries_total{bucket="one",reason="slow_down"} 1
+`
+	if err := testutil.GatherAndCompare(reg, strings.NewReader(want), names...); err != nil {
+		t.Error(err)
+	}
+}
+
+func newMeter(t *testing.T, reg prometheus.Registerer) *metrics.Meter {
+	t.Helper()
+	m, err := metrics.New(reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
 }
