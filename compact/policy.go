@@ -116,7 +116,7 @@ func decodePolicy(b []byte) (p Policy, err error) {
 // ReadPolicy reads the policy in force: the last one in any of the copies. Without all of them it is an error, since another
 // one may hold a later policy.
 func (c *Compactor) ReadPolicy(ctx context.Context) (Policy, error) {
-	var last *object
+	var last object
 	for o, err := range c.objects(ctx, policyPrefix, "") {
 		if err != nil {
 			return Policy{}, fmt.Errorf("read retention policy: %w", err)
@@ -128,12 +128,12 @@ func (c *Compactor) ReadPolicy(ctx context.Context) (Policy, error) {
 	if c.there() != c.everyCopy() {
 		return Policy{}, errors.New("read retention policy: a bucket is away, and may hold a later one than the others")
 	}
-	if last == nil {
+	if last.key == "" {
 		return Policy{}, nil
 	}
 	var failed error
 	for i := range last.in.each {
-		size := last.info[i].Size
+		size := last.size
 		if size > maxPolicy {
 			failed = fmt.Errorf("%w: %d bytes", ErrPolicy, size)
 			continue

@@ -188,17 +188,7 @@ func (c *Compactor) repairAll(ctx context.Context, deep bool) error {
 		if o.key == clockKey {
 			continue
 		}
-		f.size = -1
-		for i := range o.in.each {
-			if f.size < 0 {
-				f.size = o.info[i].Size
-			}
-			if o.info[i].Size == f.size {
-				f.in |= 1 << i
-			} else {
-				f.odd |= 1 << i
-			}
-		}
+		f.size, f.in, f.odd = o.size, o.in, o.odd
 		c.report.looked(f.size)
 		work.Go(func() error {
 			failed.add(c.repair(ctx, f, deep))

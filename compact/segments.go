@@ -3,7 +3,6 @@ package compact
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"math/bits"
@@ -94,96 +93,60 @@ func (d *day) end() time.Time {
 // object is a key with the copies that hold it.
 type object struct {
 	key     string
-	info    [MaxCopies]objstore.Info // of the copies in in
-	in      Set
-	listing Set // the copies whose listings have not failed so far
+	size    int64       // of the first copy
+	written []time.Time // by copy; valid until the next object
+	in      Set         // the copies that hold it with that size
+	odd     Set         // the copies that hold it with another one
+	listing Set         // the copies whose listings have not failed so far
 }
 
 // objects joins the listings of the copies: every key once, ascending. A copy whose listing fails is marked as away, and the
 // others go on. With none left it yields an error, as the last pair.
-func (c *Compactor) objects(ctx context.Context, prefix, after string) iter.Seq2[*object, error] {
-	return func(yield func(*object, error) bool) {
-		type head struct {
-			next func() (objstore.Info, error, bool)
-			info objstore.Info
+func (c *Compactor) objects(ctx context.Context, prefix, after string) iter.Seq2[object, error] {
+	return func(yield func(object, error) bool) {
+		// Buckets that are away are asked, too: a listing costs little, and without them nothing is complete.
+		listing := c.everyCopy()
+		buckets := make([]objstore.Bucket, len(c.cfg.Copies))
+		for i, b := range c.cfg.Copies {
+			buckets[i] = b.Bucket
 		}
-		heads := make([]*head, len(c.cfg.Copies))
-		listing := c.there()
-		var failed error
-		advance := func(i int) {
-			info, err, ok := heads[i].next()
-			switch {
-			case err != nil:
-				if ctx.Err() == nil {
-					c.leave(i, err)
-				}
-				failed = err
-				listing &^= 1 << i
-				heads[i] = nil
-			case !ok:
-				heads[i] = nil
-			default:
-				heads[i].info = info
+		var last error
+		failed := func(i int, err error) {
+			listing &^= 1 << i
+			last = err
+			if ctx.Err() == nil {
+				c.leave(i, err)
 			}
 		}
-		for i := range listing.each {
-			next, stop := iter.Pull2(c.cfg.Copies[i].List(ctx, prefix, after))
-			defer stop()
-			heads[i] = &head{next: next}
-		}
-		for i, h := range heads {
-			if h != nil {
-				advance(i)
-			}
-		}
-		for {
-			if err := ctx.Err(); err != nil {
-				yield(nil, fmt.Errorf("list buckets: %w", err))
+		for found, err := range objstore.ListCopies(ctx, buckets, prefix, after, failed) {
+			if err != nil {
+				yield(object{}, fmt.Errorf("list buckets: %w", err))
 				return
 			}
-			if listing == 0 {
-				yield(nil, fmt.Errorf("list buckets: none could be listed: %w", cmp.Or(failed, errAway)))
-				return
-			}
-			var o *object
-			for _, h := range heads {
-				if h != nil && (o == nil || h.info.Key < o.key) {
-					o = &object{key: h.info.Key}
+			o := object{key: found.Key, size: found.Size, written: found.Written, listing: listing}
+			for i, size := range found.Sizes {
+				switch {
+				case size == found.Size:
+					o.in |= 1 << i
+				case size >= 0:
+					o.odd |= 1 << i
 				}
 			}
-			if o == nil {
-				return
-			}
-			for i, h := range heads {
-				if h != nil && h.info.Key == o.key {
-					o.info[i], o.in = h.info, o.in|1<<i
-					advance(i)
-				}
-			}
-			o.listing = listing
 			if !yield(o, nil) {
 				return
 			}
 		}
+		if listing == 0 {
+			yield(object{}, fmt.Errorf("list buckets: none could be listed: %w", last))
+		}
 	}
 }
 
-var errAway = errors.New("they are away")
-
 // segment makes a segment of an object.
-func (c *Compactor) segment(topic string, n segment.Name, o *object) *Segment {
-	s := &Segment{Topic: topic, Name: n, Size: -1}
+func (c *Compactor) segment(topic string, n segment.Name, o object) *Segment {
+	s := &Segment{Topic: topic, Name: n, Size: o.size, In: o.in, Odd: o.odd}
 	for i := range o.in.each {
-		info := o.info[i]
-		if s.Size < 0 {
-			s.Size = info.Size
-		}
-		if info.Size != s.Size {
-			s.Odd |= 1 << i
-			continue
-		}
-		s.In |= 1 << i
-		at := info.Modified.Add(-c.ahead[i])
+		at := o.written[i].Add(-c.ahead[i])
 		if s.Stored.IsZero() || at.Before(s.Stored) {
 			s.Stored = at
 		}

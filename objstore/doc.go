@@ -11,6 +11,7 @@
 //	CheckKey    which keys there are, the same for every implementation
 //	Memory      a bucket in memory, for tests and trials
 //	Replicated  several buckets as one: W of N must take a write
+//	ListCopies  what several buckets list, and which of them have it
 //	Meter       what counts calls, retries and copies; package metrics has one
 //	ReaderAt    an object as an io.ReaderAt
 //

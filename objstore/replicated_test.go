@@ -447,6 +447,51 @@ func TestListStops(t *testing.T) {
 	} // newSet's cleanup sees whether goroutines are left
 }
 
+// Each object comes once, with the buckets that list it; a bucket that fails is told once, and has nothing more.
+func TestListCopies(t *testing.T) {
+	s := newSet(t, 3, 3, objstore.ReplicatedConfig{})
+	put := func(bucket int, key, body string) { buckettest.MustPut(t, s.memory[bucket], key, []byte(body)) }
+	put(0, "a", "xx")
+	put(1, "b", "x")
+	put(2, "b", "xx")
+	for i := range 3 {
+		put(i, "c", "xxx")
+		put(i, "d/e", "")
+	}
+	list := func(prefix, after string) (have string) {
+		failed := func(i int, err error) { have += fmt.Sprintf(" failed:%d", i) }
+		for c, err := range objstore.ListCopies(t.Context(), s.Buckets(), prefix, after, failed) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			have += fmt.Sprintf(" %s:%d%v", c.Key, c.Count(), c.Sizes)
+			if c.Differ() {
+				have += "!"
+			}
+		}
+		return strings.TrimSpace(have)
+	}
+	const all = "a:1[2 -1 -1] b:2[-1 1 2]! c:3[3 3 3] d/e:3[0 0 0]"
+	if have := list("", ""); have != all {
+		t.Errorf("want %s, have %s", all, have)
+	}
+	if have, want := list("d/", "c"), "d/e:3[0 0 0]"; have != want {
+		t.Errorf("want %s, have %s", want, have)
+	}
+	s.faulty[1].Hook = func(buckettest.Call) buckettest.Fault { return buckettest.Fault{Err: errDown, After: 1} }
+	if have, want := list("", ""), "a:1[2 -1 -1] b:2[-1 1 2]! failed:1 c:2[3 -1 3] d/e:2[0 -1 0]"; have != want {
+		t.Errorf("want %s, have %s", want, have)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	for c, err := range objstore.ListCopies(ctx, s.Buckets(), "", "", func(int, error) {}) {
+		if c.Key != "a" && !errors.Is(err, context.Canceled) {
+			t.Errorf("have %+v, %v", c, err)
+		}
+		cancel()
+	}
+}
+
 func TestDeleteNeedsAll(t *testing.T) {
 	s := newSet(t, 3, 1, objstore.ReplicatedConfig{})
 	for i := range 3 {
