@@ -90,17 +90,24 @@ func (m *metrics) ran(r *Report, err error) {
 
 // progress is what is shown while a run goes on.
 type progress struct {
-	records, total atomic.Int64
-	topic          atomic.Pointer[string]
+	records, total, objects, bytes atomic.Int64
+	topic                          atomic.Pointer[string]
 }
 
 func (p *progress) reset() {
 	p.records.Store(0)
 	p.total.Store(0)
+	p.objects.Store(0)
+	p.bytes.Store(0)
 	p.topic.Store(nil)
 }
 
 func (p *progress) merged(records int) { p.records.Add(int64(records)) }
+
+func (p *progress) looked(bytes int64) {
+	p.objects.Add(1)
+	p.bytes.Add(bytes)
+}
 
 func (p *progress) begin(topic string, records int64) {
 	p.topic.Store(&topic)
@@ -111,11 +118,12 @@ func (p *progress) begin(topic string, records int64) {
 type Progress struct {
 	Topic          string // of the merge begun last
 	Records, Total int64  // merged, and of the merges begun
+	Objects, Bytes int64  // looked at, by a repair
 }
 
 // Progress tells how far the run is. It may be called while one goes on.
 func (c *Compactor) Progress() Progress {
-	p := Progress{Records: c.progress.records.Load(), Total: c.progress.total.Load()}
+	p := Progress{Records: c.progress.records.Load(), Total: c.progress.total.Load(), Objects: c.progress.objects.Load(), Bytes: c.progress.bytes.Load()}
 	if t := c.progress.topic.Load(); t != nil {
 		p.Topic = *t
 	}

@@ -192,7 +192,7 @@ func (c *Compactor) repairAll(ctx context.Context, deep bool) error {
 		c.report.looked(f.size)
 		work.Go(func() error {
 			failed.add(c.repair(ctx, f, deep))
-			c.progress.merged(1)
+			c.progress.looked(f.size)
 			return nil
 		})
 	}

@@ -173,6 +173,7 @@ func (c *Compactor) days(ctx context.Context, topic string) iter.Seq2[*day, erro
 			}
 			date, _, _ := strings.Cut(o.key[len(topic)+1:], "/")
 			if d != nil && d.date != date {
+				d.complete = d.complete && o.listing == all // a listing that failed since may have lacked some of the day
 				if !done() {
 					return
 				}

@@ -143,7 +143,7 @@ func parseBound(flag, text string, now time.Time) (id ulid.ULID, isID bool, err 
 	if t, ok := parseUnix(s); ok {
 		return atTime(t), false, nil
 	}
-	ago, err := parseAgo(s)
+	ago, err := ParseAge(s)
 	if err != nil {
 		return bad(err.Error())
 	}
@@ -167,8 +167,8 @@ var (
 	errTooLong  = errors.New("longer than can be counted")
 )
 
-// parseAgo reads a duration: time.ParseDuration's, and days (d) and weeks (w) before that.
-func parseAgo(s string) (time.Duration, error) {
+// ParseAge reads a duration: time.ParseDuration's, and days (d) and weeks (w) before that.
+func ParseAge(s string) (time.Duration, error) {
 	s = strings.TrimSpace(strings.TrimSuffix(s, "ago"))
 	if s == "" || s[0] < '0' || s[0] > '9' {
 		return 0, errNotBound

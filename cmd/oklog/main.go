@@ -1,7 +1,9 @@
-// Command oklog runs the parts of a log system on object storage: forwarders, ingesters, or all of it
+// Command oklog runs the parts of a log system on object storage: forwarders, ingesters, compactors, or all of it
 // in one process.
 //
 //	forward ──▶ NATS JetStream ──▶ ingest ──▶ buckets ──▶ oklog-query
+//	                                          ▲     │
+//	                                          └─────┘ compact, repair, verify; retention, trash
 package main
 
 import (
@@ -24,12 +26,16 @@ var version = "devel"
 // Exit statuses.
 const (
 	exitOK        = 0
+	exitFindings  = 1
 	exitError     = 2
 	exitInterrupt = 130
 )
 
 // errInterrupted says that a command was stopped before it had done what it was told to.
 var errInterrupted = errors.New("interrupted")
+
+// errFindings says that a command has done its work, and found what somebody should look at. It has told what.
+var errFindings = errors.New("there are findings")
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -58,7 +64,8 @@ func run(ctx context.Context, args []string, std streams) int {
 			"   oklog up --data /tmp/oklog &\n" +
 			"   oklog forward --topic demo /var/log/dpkg.log\n" +
 			"   oklog-query --nats nats://127.0.0.1:4222 --bucket file:///tmp/oklog/bucket --topic demo upgrade",
-		Commands:        []*cli.Command{upCommand(std), forwardCommand(std), ingestCommand(std)},
+		Commands: []*cli.Command{upCommand(std), forwardCommand(std), ingestCommand(std), compactCommand(std), repairCommand(std), verifyCommand(std),
+			retentionCommand(std), trashCommand(std)},
 		Reader:          std.in,
 		Writer:          std.out,
 		ErrWriter:       std.err,
@@ -76,6 +83,9 @@ func run(ctx context.Context, args []string, std streams) int {
 	}
 	for _, c := range app.Commands {
 		c.OnUsageError = usageError
+		for _, sub := range c.Subcommands {
+			sub.OnUsageError = usageError
+		}
 	}
 	err := app.RunContext(ctx, args)
 	if err == nil {
@@ -83,6 +93,9 @@ func run(ctx context.Context, args []string, std streams) int {
 	}
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = errInterrupted
+	}
+	if errors.Is(err, errFindings) {
+		return exitFindings
 	}
 	fmt.Fprintln(std.err, "oklog: "+flags.OneLine(err))
 	if errors.Is(err, errInterrupted) {

@@ -137,6 +137,7 @@ func assemble(ctx context.Context, places []place, quorum int, cfg Config) (_ *O
 			return nil, err
 		}
 	}
+	o.names = names
 	if len(buckets) == 1 {
 		o.Bucket = buckets[0]
 		return o, nil
@@ -165,6 +166,7 @@ func setDefault[T comparable](v *T, d T) {
 type Opened struct {
 	objstore.Bucket
 	plain []opened
+	names []string // of these
 	need  int                         // how many of them must be there
 	join  func(context.Context) error // waits for what goes on in the background
 }
@@ -176,6 +178,9 @@ func (o *Opened) Copies() []objstore.Bucket {
 	}
 	return nil
 }
+
+// Names are the URLs of the buckets, without their secrets.
+func (o *Opened) Names() []string { return o.names }
 
 // Check asks the buckets whether they are there, and returns once enough of them are for what is done with them.
 func (o *Opened) Check(ctx context.Context) error {

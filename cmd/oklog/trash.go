@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/oklog/ulid/v2"
+	"github.com/urfave/cli/v2"
+
+	"oklog/cmd/internal/flags"
+	"oklog/compact"
+)
+
+func trashCommand(std streams) *cli.Command {
+	some := func(verb string) []cli.Flag {
+		return concat(flags.Buckets(), []cli.Flag{
+			&cli.StringFlag{Name: "topic", Usage: "only this `TOPIC`", EnvVars: []string{"OKLOG_TOPIC"}},
+			&cli.BoolFlag{Name: "all", Usage: verb + " everything that is there, of the topic if one is given"},
+			flags.Size("memory", "`SIZE` of memory to keep within", compact.DefaultMemory, ""),
+		}, flags.Log())
+	}
+	return &cli.Command{
+		Name:  "trash",
+		Usage: "see, take back or purge what has expired",
+		Description: "What oklog compact expires lies in the trash for a day (--trash-for) before it is purged.\n\n" +
+			"Examples:\n\n" +
+			"   oklog trash ls --topic web\n" +
+			"   oklog trash restore web/2026-10-22/01K7…-01K7…-g1-r31267-b3699935-8c0de59f31d2a7b4.zst\n" +
+			"   oklog trash restore --topic web --all\n" +
+			"   oklog trash purge --topic web --all\n\n" +
+			"What is restored is found by queries again. It is kept for as long as its topic is, counted from now: set that first where it was wrong (oklog retention set).",
+		Subcommands: []*cli.Command{
+			{Name: "ls", Usage: "list what is there", Flags: concat(flags.Buckets(), []cli.Flag{
+				&cli.StringFlag{Name: "topic", Usage: "only this `TOPIC`", EnvVars: []string{"OKLOG_TOPIC"}}}, flags.Log()),
+				Action: func(c *cli.Context) error { return listTrash(c, std) }},
+			{Name: "restore", Usage: "put segments back", ArgsUsage: "KEY... | --all", Flags: some("restore"),
+				Action: func(c *cli.Context) error {
+					return changeTrash(c, std, "restored", (*compact.Compactor).Restore)
+				}},
+			{Name: "purge", Usage: "delete segments for good", ArgsUsage: "KEY... | --all", Flags: some("purge"),
+				Action: func(c *cli.Context) error { return changeTrash(c, std, "purged", (*compact.Compactor).Purge) }},
+		},
+	}
+}
+
+func listTrash(c *cli.Context, std streams) error {
+	j, err := openJob(c, std, compact.Config{})
+	if err != nil {
+		return err
+	}
+	defer j.close()
+	tw := tabwriter.NewWriter(std.out, 0, 0, 2, ' ', 0)
+	n, size := 0, int64(0)
+	for t, err := range j.c.Trash(c.Context, c.String("topic")) {
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			fmt.Fprintln(tw, "MOVED HERE\tFROM\tTO\tRECORDS\tBYTES\tKEY")
+		}
+		n++
+		size += t.Size
+		at := func(id ulid.ULID) string { return ulid.Time(id.Time()).UTC().Format("2006-01-02 15:04:05") }
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", t.At.Format("2006-01-02 15:04:05"), at(t.Name.First), at(t.Name.Last), humanize.Comma(t.Name.Records), bytesOf(t.Size), t.Key())
+	}
+	if n == 0 {
+		fmt.Fprintln(std.out, "the trash is empty")
+		return nil
+	}
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintf(std.out, "%d segments of %s\n", n, bytesOf(size))
+	return nil
+}
+
+// changeTrash does something with the segments in the trash that the arguments name.
+func changeTrash(c *cli.Context, std streams, done string, do func(*compact.Compactor, context.Context, compact.Trashed) error) error {
+	keys := c.Args().Slice()
+	for _, k := range keys {
+		if strings.HasPrefix(k, "-") {
+			return fmt.Errorf("the flag %s stands behind a key: flags come first", k)
+		}
+	}
+	if (len(keys) == 0) != c.Bool("all") {
+		return errors.New("want the keys of segments as oklog trash ls prints them, or --all")
+	}
+	j, err := openJobWithArgs(c, std, compact.Config{})
+	if err != nil {
+		return err
+	}
+	defer j.close()
+	var chosen []compact.Trashed
+	left := slices.Clone(keys)
+	for t, err := range j.c.Trash(c.Context, c.String("topic")) {
+		if err != nil {
+			return err
+		}
+		if c.Bool("all") || slices.Contains(keys, t.Key()) {
+			chosen = append(chosen, t)
+			left = slices.DeleteFunc(left, func(k string) bool { return k == t.Key() })
+		}
+	}
+	if len(left) > 0 {
+		return fmt.Errorf("%s is not in the trash: oklog trash ls shows what is", left[0])
+	}
+	var size int64
+	start := time.Now()
+	for i, t := range chosen {
+		if err := do(j.c, c.Context, t); err != nil {
+			return fmt.Errorf("%w (%d of %d were %s)", err, i, len(chosen), done)
+		}
+		size += t.Size
+	}
+	fmt.Fprintf(std.out, "%d segments of %s %s in %s\n", len(chosen), bytesOf(size), done, time.Since(start).Round(time.Millisecond))
+	return nil
+}
