@@ -121,16 +121,21 @@ func (e *encoder) appendFrame(dst []byte, k kind, plain []byte) []byte {
 type Decoder struct {
 	z       *zstd.Decoder
 	columns []byte
+	strict  bool // a zstd frame has to be one, with nothing behind it, and its own checksum right
 }
 
 // NewDecoder makes a decoder.
 func NewDecoder() (*Decoder, error) {
 	// zstd's own checksum is for zstd -dc: here the CRC-32C of what is compressed has been checked before.
-	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.IgnoreChecksum(true), zstd.WithDecoderMaxMemory(maxIDs))
+	return newDecoder(false)
+}
+
+func newDecoder(strict bool) (*Decoder, error) {
+	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.IgnoreChecksum(!strict), zstd.WithDecoderMaxMemory(maxIDs))
 	if err != nil {
 		return nil, fmt.Errorf("make decoder: %w", err)
 	}
-	return &Decoder{z: z}, nil
+	return &Decoder{z: z, strict: strict}, nil
 }
 
 // decompress appends the content of one zstd frame, which must be of exactly size bytes, to dst.
@@ -141,6 +146,9 @@ func (d *Decoder) decompress(dst, frame []byte, size int) ([]byte, error) {
 	}
 	if size < 0 || h.Skippable || !h.HasFCS || h.FrameContentSize != uint64(size) {
 		return dst, fmt.Errorf("%w: zstd frame is not of %d bytes", ErrCorrupt, size)
+	}
+	if d.strict && frameEnd(&h, frame) != len(frame) {
+		return dst, fmt.Errorf("%w: %d bytes are not one zstd frame", ErrCorrupt, len(frame))
 	}
 	start := len(dst)
 	if cap(dst)-start < size {
@@ -158,6 +166,27 @@ func (d *Decoder) decompress(dst, frame []byte, size int) ([]byte, error) {
 		return dst[:start], fmt.Errorf("%w: zstd frame holds %d bytes instead of %d", ErrCorrupt, len(dst)-start, size)
 	}
 	return dst, nil
+}
+
+// frameEnd is where the zstd frame ends that b begins with, going by its header h and those of its blocks; -1 if b ends before.
+func frameEnd(h *zstd.Header, b []byte) int {
+	at := h.HeaderSize
+	for last := false; !last; {
+		if len(b)-at < 3 {
+			return -1
+		}
+		v := int(b[at]) | int(b[at+1])<<8 | int(b[at+2])<<16
+		last = v&1 != 0
+		size := v >> 3
+		if v>>1&3 == 1 {
+			size = 1 // one byte, to be repeated
+		}
+		at += 3 + size
+	}
+	if h.HasCheckSum {
+		at += 4
+	}
+	return at
 }
 
 // frame opens a section: b must be exactly one frame of kind k, with a plain content of at most

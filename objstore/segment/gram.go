@@ -88,20 +88,30 @@ func newSigner() *signer {
 
 // sign makes the signature of a text: lines, each ending in a newline. stored is what the text takes in the segment, in bytes.
 func (s *signer) sign(text []byte, stored int) signature {
-	clear(s.seen[:])
-	clear(s.place[:])
-	s.add(asciiCases(text))
+	s.find(text)
 	grams := 0
 	for _, w := range s.seen {
 		grams += bits.OnesCount64(w)
 	}
 	sig := newSignature(classFor(grams, stored))
+	s.fill(sig)
+	return sig
+}
+
+// find has seen be the grams of a text.
+func (s *signer) find(text []byte) {
+	clear(s.seen[:])
+	clear(s.place[:])
+	s.add(asciiCases(text))
+}
+
+// fill sets the slots of the grams that were found.
+func (s *signer) fill(sig signature) {
 	for i, w := range s.seen {
 		for ; w != 0; w &= w - 1 {
 			sig.set(sig.slot(Gram(i<<6 | bits.TrailingZeros64(w))))
 		}
 	}
-	return sig
 }
 
 // add takes note of all grams of the text. Logs repeat themselves: where eight bytes and what follows were met before, as an

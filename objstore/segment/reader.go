@@ -95,7 +95,7 @@ func (d *Decoder) Open(r io.ReaderAt, size int64) (*Segment, error) {
 	open := func(s section, k kind) ([]byte, error) {
 		b := tail[s.off-tailOff : s.off-tailOff+int64(s.size)]
 		if crc32.Checksum(b, castagnoli) != s.crc {
-			return nil, fmt.Errorf("%w: section %q is damaged", ErrCorrupt, k)
+			return nil, fmt.Errorf("%w: section %q at offset %d is damaged", ErrCorrupt, k, s.off)
 		}
 		return d.frame(new([]byte), b, k, maxSection)
 	}
