@@ -125,17 +125,24 @@ func compactConfig(c *cli.Context) (cfg compact.Config, err error) {
 	default:
 		return cfg, fmt.Errorf("bad level %q: want best or fast (--level)", level)
 	}
-	if s := c.String("shard"); s != "" {
-		i, n, ok := strings.Cut(s, "/")
-		cfg.Shard, err = strconv.Atoi(i)
-		if err == nil {
-			cfg.Shards, err = strconv.Atoi(n)
-		}
-		if !ok || err != nil || cfg.Shards < 1 || cfg.Shard < 0 || cfg.Shard >= cfg.Shards {
-			return cfg, fmt.Errorf("bad shard %q: want I/N with I from 0 to N-1, such as 0/4 (--shard)", s)
-		}
+	cfg.Shard, cfg.Shards, err = shardOf(c)
+	return cfg, err
+}
+
+// shardOf reads --shard.
+func shardOf(c *cli.Context) (shard, shards int, err error) {
+	s := c.String("shard")
+	if s == "" {
+		return 0, 1, nil
 	}
-	return cfg, nil
+	i, n, ok := strings.Cut(s, "/")
+	if shard, err = strconv.Atoi(i); err == nil {
+		shards, err = strconv.Atoi(n)
+	}
+	if !ok || err != nil || shards < 1 || shard < 0 || shard >= shards {
+		return 0, 0, fmt.Errorf("bad shard %q: want I/N with I from 0 to N-1, such as 0/4 (--shard)", s)
+	}
+	return shard, shards, nil
 }
 
 // atLeast makes 0 the shortest time there is: 0 stands for the default in a Config.
@@ -325,6 +332,8 @@ func printJSON(w io.Writer, v any) error {
 	}
 	return nil
 }
+
+func printLine(w io.Writer, v any) error { return json.NewEncoder(w).Encode(v) }
 
 func bytesOf(n int64) string { return humanize.Bytes(uint64(max(n, 0))) }
 

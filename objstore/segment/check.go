@@ -99,7 +99,7 @@ func (c *Checker) Check(r io.ReaderAt, size int64, key string) (Report, error) {
 		topic = rep.checkKey(key, seg != nil)
 	}
 	if seg != nil {
-		rep.checkLineage(seg.Replaces, topic)
+		rep.checkLineage(seg, topic)
 	}
 	return *rep, nil
 }
@@ -306,8 +306,12 @@ func (r *Report) checkKey(key string, open bool) string {
 }
 
 // checkLineage verifies that the keys of what a segment replaces are keys, and of its topic if that is known.
-func (r *Report) checkLineage(keys []string, topic string) {
-	for i, k := range keys {
+func (r *Report) checkLineage(seg *Segment, topic string) {
+	l := seg.Lineage
+	if len(l.Replaces) > 0 && (l.After.Compare(seg.First()) >= 0 || l.Through.Compare(seg.Last()) < 0) {
+		r.found(fmt.Errorf("%w: lineage: the stretch above %s, up to %s, does not hold the segment's records", ErrCorrupt, l.After, l.Through))
+	}
+	for i, k := range l.Replaces {
 		of, _, err := ParseKey(k)
 		if err != nil {
 			r.found(fmt.Errorf("%w: lineage: segment %d: %w", ErrCorrupt, i, err))

@@ -33,7 +33,8 @@ func segmentOf(tb testing.TB, cfg WriterConfig, replaces []string, blocks ...*Bl
 		tb.Fatal(err)
 	}
 	var out bytes.Buffer
-	w.Reset(&out, replaces...)
+	w.Reset(&out)
+	w.Replace(Lineage{Through: MakeID(MaxTime, 0, 0), Replaces: replaces})
 	for _, b := range blocks {
 		c := b.Cursor()
 		if err := w.Take(&c, b.Len()); err != nil {
@@ -316,7 +317,7 @@ func sample(tb testing.TB) (data []byte, key string) {
 func TestCheckNamesDamage(t *testing.T) {
 	whole, key := sample(t)
 	seg := open(t, whole)
-	if len(seg.Blocks) < 4 || seg.Filter == nil || len(seg.Replaces) != 2 {
+	if len(seg.Blocks) < 4 || seg.Filter == nil || len(seg.Lineage.Replaces) != 2 {
 		t.Fatalf("a sample of %d blocks, filter %v", len(seg.Blocks), seg.FilterErr)
 	}
 	tr, err := decodeTrailer(whole[len(whole)-trailerSize:], int64(len(whole)))
@@ -718,6 +719,43 @@ func BenchmarkCheck(b *testing.B) {
 					}
 				}
 			})
+		}
+	}
+}
+
+// What a segment says that it replaces has to be within its own records.
+func TestCheckLineageStretch(t *testing.T) {
+	b := goldenRecords()
+	for _, tt := range []struct {
+		lineage Lineage
+		sound   bool
+	}{
+		{Lineage{After: Before(b.First()), Through: b.Last(), Replaces: older[:1]}, true},
+		{Lineage{After: b.First(), Through: b.Last(), Replaces: older[:1]}, false},
+		{Lineage{Through: Before(b.Last()), Replaces: older[:1]}, false},
+	} {
+		w, err := NewWriter(WriterConfig{Generation: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		w.Reset(&out)
+		w.Replace(tt.lineage)
+		c := b.Cursor()
+		if err := w.Take(&c, b.Len()); err != nil {
+			t.Fatal(err)
+		}
+		name, err := w.Finish()
+		if err != nil {
+			t.Fatal(err)
+		}
+		checker, err := NewChecker()
+		if err != nil {
+			t.Fatal(err)
+		}
+		rep, err := checker.Check(bytes.NewReader(out.Bytes()), int64(out.Len()), name.Key("web"))
+		if err != nil || (len(rep.Found) == 0) != tt.sound {
+			t.Errorf("%v: found %v, %v", tt.lineage, rep.Found, err)
 		}
 	}
 }
