@@ -203,35 +203,27 @@ func (c *Compactor) run(ctx context.Context) error {
 	c.report.Topics = len(topics)
 	var failed failures
 	failed.add(c.retention(ctx, topics))
+	var work errgroup.Group
+	work.SetLimit(c.cfg.Workers)
 	for _, topic := range topics {
-		if ctx.Err() != nil {
-			break
+		for d, err := range c.days(ctx, topic) {
+			if err != nil {
+				failed.add(err)
+				break
+			}
+			if c.mine(topic, d.date) {
+				work.Go(func() error {
+					failed.add(c.runDay(ctx, d))
+					return nil
+				})
+			}
 		}
-		failed.add(c.runTopic(ctx, topic, &failed))
 	}
+	_ = work.Wait() // failed has what failed
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("compact: %w", err)
 	}
 	return failed.err()
-}
-
-func (c *Compactor) runTopic(ctx context.Context, topic string, failed *failures) error {
-	var work errgroup.Group
-	work.SetLimit(c.cfg.Workers)
-	defer func() { _ = work.Wait() }() // what fails is taken down
-	for d, err := range c.days(ctx, topic) {
-		if err != nil {
-			return err
-		}
-		if !c.mine(topic, d.date) {
-			continue
-		}
-		work.Go(func() error {
-			failed.add(c.runDay(ctx, d))
-			return nil
-		})
-	}
-	return nil
 }
 
 func (c *Compactor) runDay(ctx context.Context, d *day) error {

@@ -12,57 +12,67 @@ import (
 
 // Finding is something that is wrong with an object.
 type Finding struct {
-	Key string
-	Err error
+	Key     string `json:"key"`
+	Problem string `json:"problem"`
 }
 
-func (f Finding) String() string { return f.Key + ": " + f.Err.Error() }
+func (f Finding) String() string { return f.Key + ": " + f.Problem }
 
 // Skew is a segment whose records have absurd times.
 type Skew struct {
-	Key         string
-	First, Last time.Time
-	By          time.Duration // the last record's time minus that of storing
+	Key   string    `json:"key"`
+	First time.Time `json:"first"`
+	Last  time.Time `json:"last"`
 }
 
-// Report is what a run has done; or would do, if DryRun. Sizes are in bytes; each segment counts once, however many copies it has.
+// Report is what a run has done; or would do, if DryRun. Sizes are in bytes; each segment counts once, however many copies it has. Of what is
+// named, up to 100 are.
 type Report struct {
-	DryRun bool
-	Took   time.Duration
+	DryRun bool          `json:"dry_run"`
+	Took   time.Duration `json:"took_ns"`
 
-	Topics, Days, Segments int // looked at
-	Bytes                  int64
+	Topics   int   `json:"topics"` // looked at
+	Days     int   `json:"days"`
+	Segments int   `json:"segments"`
+	Bytes    int64 `json:"bytes"`
 
-	Jobs            []JobReport // in a dry run
-	Merges          int
-	MergedIn        int
-	MergedOut       int
-	BytesIn         int64
-	BytesOut        int64
-	Text            int64
-	Deleted         int // replaced segments
-	DeletedBytes    int64
-	Expired         int // moved to the trash
-	ExpiredBytes    int64
-	Purged          int // from the trash
-	PurgedBytes     int64
-	Copied          int // missing or damaged copies that were made
-	CopiedBytes     int64
-	Replaced        int // of these, damaged ones
-	MissingCopies   int // of what was written
-	BadCopies       int // damaged, where another copy was sound
-	Backlog         int // small or overlapping segments that are left
-	Waiting         int // segments that are replaced and not deleted yet
-	Skewed, Foreign int
-	DamagedSegments int // that no copy of is sound
-	Damaged, Lost   []Finding
-	Skews           []Skew
-	ForeignKeys     []string
-	CopiedKeys      []string // in a dry run
-	ExpiredKeys     []string // in a dry run
-	Refused         []string // what was not done, and why
-	Away            []string // buckets
-	mu              sync.Mutex
+	Jobs      []JobReport `json:"jobs,omitempty"` // in a dry run
+	Merges    int         `json:"merges"`
+	MergedIn  int         `json:"merged_segments"`
+	MergedOut int         `json:"merged_into"`
+	BytesIn   int64       `json:"merged_bytes"`
+	BytesOut  int64       `json:"merged_into_bytes"`
+	Text      int64       `json:"merged_text_bytes"`
+
+	Deleted      int   `json:"deleted"` // replaced segments
+	DeletedBytes int64 `json:"deleted_bytes"`
+	Expired      int   `json:"expired"` // moved to the trash
+	ExpiredBytes int64 `json:"expired_bytes"`
+	Purged       int   `json:"purged"` // from the trash
+	PurgedBytes  int64 `json:"purged_bytes"`
+
+	Copied        int   `json:"copied"` // missing or damaged copies that were made
+	CopiedBytes   int64 `json:"copied_bytes"`
+	Replaced      int   `json:"copied_over_damaged"` // of these, in the place of damaged ones
+	MissingCopies int   `json:"missing_copies"`      // of what was written
+	BadCopies     int   `json:"bad_copies"`          // damaged, where another copy is sound
+
+	Backlog int `json:"backlog"` // small or overlapping segments that are left
+	Waiting int `json:"waiting"` // segments that are replaced and not deleted yet
+
+	DamagedSegments int       `json:"damaged_segments"` // that no copy of is sound
+	Damaged         []Finding `json:"damaged,omitempty"`
+	Lost            []Finding `json:"lost,omitempty"` // of a repair: objects without a sound copy
+	Skewed          int       `json:"skewed"`         // segments with absurd times
+	Skews           []Skew    `json:"skews,omitempty"`
+	Foreign         int       `json:"foreign"` // objects that belong to nothing
+	ForeignKeys     []string  `json:"foreign_keys,omitempty"`
+	CopiedKeys      []string  `json:"copied_keys,omitempty"`  // in a dry run
+	ExpiredKeys     []string  `json:"expired_keys,omitempty"` // in a dry run
+	Refused         []string  `json:"refused,omitempty"`      // what was not done, and why
+	Away            []string  `json:"away,omitempty"`         // buckets that could not be used
+
+	mu sync.Mutex
 }
 
 // JobReport is a merge that a dry run has planned.
@@ -102,7 +112,7 @@ func (r *Report) day(d *day, now time.Time) {
 			last := s.last()
 			if by := last.Sub(now); by > skewAhead || last.Year() < skewYear {
 				if r.Skewed++; len(r.Skews) < maxNamed {
-					r.Skews = append(r.Skews, Skew{s.Key(), ulid.Time(s.Name.First.Time()).UTC(), last, last.Sub(s.Stored)})
+					r.Skews = append(r.Skews, Skew{s.Key(), ulid.Time(s.Name.First.Time()).UTC(), last})
 				}
 			}
 		}
@@ -175,7 +185,7 @@ func (r *Report) damage(s *Segment, err error) {
 			return
 		}
 		if r.DamagedSegments++; len(r.Damaged) < maxNamed {
-			r.Damaged = append(r.Damaged, Finding{key, err})
+			r.Damaged = append(r.Damaged, Finding{key, err.Error()})
 		}
 	})
 }
@@ -184,7 +194,7 @@ func (r *Report) badCopy(*Segment) { r.locked(func() { r.BadCopies++ }) }
 func (r *Report) missing(n int)    { r.locked(func() { r.MissingCopies += n }) }
 
 func (r *Report) lost(key string, err error) {
-	r.locked(func() { r.Lost = append(r.Lost, Finding{key, err}) })
+	r.locked(func() { r.Lost = append(r.Lost, Finding{key, err.Error()}) })
 }
 
 func (r *Report) copied(key string, size int64, damaged bool) {

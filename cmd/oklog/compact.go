@@ -285,10 +285,10 @@ func verdict(w io.Writer, r *compact.Report, err error) error {
 		fmt.Fprintln(w, "oklog: refused: "+why)
 	}
 	for _, f := range r.Damaged {
-		fmt.Fprintf(w, "oklog: damaged, and left alone: %s\n", flags.OneLine(errors.New(f.String())))
+		fmt.Fprintf(w, "oklog: damaged, and left alone: %s\n", oneLine(f))
 	}
 	for _, f := range r.Lost {
-		fmt.Fprintf(w, "oklog: no sound copy: %s\n", flags.OneLine(errors.New(f.String())))
+		fmt.Fprintf(w, "oklog: no sound copy: %s\n", oneLine(f))
 	}
 	if n := r.BadCopies; n > 0 {
 		fmt.Fprintf(w, "oklog: %d damaged copies were found, of which others are sound: oklog repair --deep replaces them\n", n)
@@ -313,6 +313,8 @@ func verdict(w io.Writer, r *compact.Report, err error) error {
 	}
 	return nil
 }
+
+func oneLine(f compact.Finding) string { return flags.OneLine(errors.New(f.String())) }
 
 // some names the first of n keys.
 func some(keys []string, n int) string {

@@ -166,7 +166,7 @@ func setDefault[T comparable](v *T, d T) {
 type Opened struct {
 	objstore.Bucket
 	plain []opened
-	names []string // of these
+	names []string                    // of these
 	need  int                         // how many of them must be there
 	join  func(context.Context) error // waits for what goes on in the background
 }
