@@ -73,9 +73,12 @@ func (c *Compactor) readClocks(ctx context.Context) error {
 			const body = "oklog\n"
 			err := b.Put(ctx, clockKey, bytesAt(body), int64(len(body)))
 			if err == nil {
-				var info objstore.Info
-				if info, err = b.Stat(ctx, clockKey); err == nil {
-					c.ahead[i] = info.Modified.Sub(before)
+				// A listing, as it dates the other objects: what Stat says may be cut to the second.
+				for info, e := range b.List(ctx, clockKey, "") {
+					if err = e; err == nil {
+						c.ahead[i] = info.Modified.Sub(before)
+					}
+					break
 				}
 			}
 			if err != nil && ctx.Err() == nil {
