@@ -41,7 +41,7 @@ a bucket that could not be listed. notes are:
 
    ahead      the last record is more than 10 minutes ahead of now: a clock was wrong, or --time of the forwarder
    early      the first record is before the year 2000: likewise
-   overlaps   another segment listed here has records of the same time: queries read both
+   overlaps   another segment listed here begins before it ends, and ends after it begins: queries merge them
    lacking    a bucket has no copy of it
    sizes      its copies are not of the same size: all but one are damaged
 
@@ -82,7 +82,7 @@ func newLs(stdout, stderr io.Writer, action cli.ActionFunc) *cli.App {
 		&cli.StringFlag{Name: "from", Category: what, Usage: "the `TIME` to begin at", DefaultText: "the first record"},
 		&cli.StringFlag{Name: "to", Category: what, Usage: "the `TIME` to end before", DefaultText: "the last record"},
 		&cli.BoolFlag{Name: "long", Aliases: []string{"l"}, Category: how, Usage: "print sizes in bytes, times in milliseconds, and when a segment was stored"},
-		&cli.BoolFlag{Name: "json", Category: how, Usage: "print an object a line, for each topic or segment"},
+		&cli.BoolFlag{Name: "json", Category: how, Usage: "print an object a line, for each topic or segment, and without a total; foreign is true of an object whose key is no segment's"},
 	)
 	return app
 }
