@@ -85,7 +85,6 @@ func ingested(tb testing.TB, paths ...string) *system {
 	return s
 }
 
-
 // BenchmarkCompaction compacts what three ingesters have stored of a log in two MinIO buckets, with all the defaults but those of
 // time. It reports the text that goes through for each second of processor time and of the clock, how much smaller all gets, in objects
 // and bytes (filters included, before and after), and the process's peak memory. It fails where a record is lost, or segments overlap.
