@@ -21,6 +21,7 @@ import (
 
 	"oklog/cmd/internal/flags"
 	"oklog/compact"
+	"oklog/objstore/open"
 	"oklog/objstore/segment"
 	"oklog/query"
 )
@@ -89,7 +90,9 @@ func runCompact(c *cli.Context, std streams) error {
 	}
 	defer stop()
 	if every > 0 {
-		return j.runEvery(c, every)
+		compactEvery(c.Context, j.c, j.log, every)
+		j.log.Info("stopped")
+		return nil
 	}
 	err = j.runOnce(c)
 	if url := c.String("push"); url != "" {
@@ -193,13 +196,7 @@ func openJobWithArgs(c *cli.Context, std streams, cfg compact.Config) (j *job, e
 	}
 	j.close = func() { closing(j.log, "bucket", b.Close) }
 	cfg.Quorum, cfg.Logger, cfg.Registerer = c.Int("write-quorum"), j.log, j.reg
-	buckets := b.Copies()
-	if len(buckets) == 0 {
-		buckets = append(buckets, b.Bucket)
-	}
-	for i, name := range b.Names() {
-		cfg.Copies = append(cfg.Copies, compact.Copy{Name: name, Bucket: buckets[i]})
-	}
+	cfg.Copies = copiesOf(b)
 	if j.c, err = compact.New(cfg); err != nil {
 		j.close()
 		return nil, err
@@ -254,29 +251,41 @@ func (j *job) runOnce(c *cli.Context) error {
 	return verdict(j.std.err, r, err)
 }
 
-func (j *job) runEvery(c *cli.Context, every time.Duration) error {
+// compactEvery runs a compactor now and then until ctx is done.
+func compactEvery(ctx context.Context, c *compact.Compactor, log *slog.Logger, every time.Duration) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
-		r, err := j.c.Run(c.Context)
-		switch {
-		case c.Context.Err() != nil:
-			j.log.Info("stopped: what was under way is begun anew by the next run")
-			return nil
-		case err != nil:
-			j.log.Error("a run has failed; the next one goes on", "cause", flags.OneLine(err), "done", r.String())
-		default:
-			j.log.Info("done for now", "what", r.String(), "segments", r.Segments, "backlog", r.Backlog, "waiting", r.Waiting, "took", r.Took.Round(time.Millisecond))
+		r, err := c.Run(ctx)
+		if ctx.Err() != nil {
+			return // what was under way is begun anew by the next run
+		}
+		if err != nil {
+			log.Error("compaction has failed; the next run goes on", "cause", flags.OneLine(err), "done", r.String())
+		} else {
+			log.Info("compaction is done for now", "what", r.String(), "segments", r.Segments, "backlog", r.Backlog, "waiting", r.Waiting, "took", r.Took.Round(time.Millisecond))
 		}
 		for _, why := range r.Refused {
-			j.log.Error("refused", "why", why)
+			log.Error("compaction has refused something", "why", why)
 		}
 		select {
 		case <-tick.C:
-		case <-c.Context.Done():
-			return nil
+		case <-ctx.Done():
+			return
 		}
 	}
+}
+
+// copiesOf are the buckets that were opened, one by one.
+func copiesOf(b *open.Opened) (copies []compact.Copy) {
+	buckets := b.Copies()
+	if len(buckets) == 0 {
+		buckets = append(buckets, b.Bucket)
+	}
+	for i, name := range b.Names() {
+		copies = append(copies, compact.Copy{Name: name, Bucket: buckets[i]})
+	}
+	return copies
 }
 
 // verdict tells what needs a look, and turns it into an exit status.
