@@ -76,7 +76,7 @@ func ingested(tb testing.TB, paths ...string) *system {
 		ingesters = append(ingesters, s.ingester("--flush-size", "200KB", "--flush-age", "5s"))
 	}
 	for _, path := range paths {
-		s.forward("--topic", topicOf(path), "--batch-size", "100KB", "--quiet", path)
+		s.forward("--topic", logTopic(path), "--batch-size", "100KB", "--quiet", path)
 	}
 	s.settled()
 	for _, p := range ingesters {
@@ -85,18 +85,21 @@ func ingested(tb testing.TB, paths ...string) *system {
 	return s
 }
 
+// logTopic is the topic of a log's file.
+func logTopic(path string) string { return topicOf(strings.TrimSuffix(filepath.Base(path), ".log")) }
+
 // BenchmarkCompaction compacts what three ingesters have stored of a log in two MinIO buckets, with all the defaults but those of
 // time. It reports the text that goes through for each second of processor time and of the clock, how much smaller all gets, in objects
 // and bytes (filters included, before and after), and the process's peak memory. It fails where a record is lost, or segments overlap.
 func BenchmarkCompaction(b *testing.B) {
 	for _, name := range []string{"sshd_auth", "iotdb_java", "windows_events_json"} {
 		path := corpus(b, name)
-		b.Run(topicOf(path), func(b *testing.B) {
+		b.Run(logTopic(path), func(b *testing.B) {
 			for b.Loop() {
 				b.StopTimer()
 				s := ingested(b, path)
-				before := s.inventory(s.buckets[0], topicOf(path))
-				want := s.count(topicOf(path))
+				before := s.inventory(s.buckets[0], logTopic(path))
+				want := s.count(logTopic(path))
 				b.SetBytes(before.text)
 				b.StartTimer()
 				cmd := s.compact("--older-than", "0s", "--grace", "0s", "--log-level", "warn")
@@ -109,12 +112,12 @@ func BenchmarkCompaction(b *testing.B) {
 				}
 				b.StopTimer()
 				cpu := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
-				after := s.inventory(s.buckets[0], topicOf(path))
-				other := s.inventory(s.buckets[1], topicOf(path))
+				after := s.inventory(s.buckets[0], logTopic(path))
+				other := s.inventory(s.buckets[1], logTopic(path))
 				if after.overlaps > 0 || !slices.Equal(after.keys, other.keys) {
 					b.Errorf("%d of %d segments overlap, the other bucket has %d", after.overlaps, len(after.keys), len(other.keys))
 				}
-				if have := s.count(topicOf(path)); have != want {
+				if have := s.count(logTopic(path)); have != want {
 					b.Errorf("%s records are found, want %s", have, want)
 				}
 				b.ReportMetric(float64(before.text)/1e6/cpu.Seconds(), "MB/cpu-s")
@@ -141,7 +144,7 @@ func TestCompactsWhatIngestersStore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	topic := topicOf(path)
+	topic := logTopic(path)
 	s := ingested(t, path)
 	before := s.inventory(s.buckets[0], topic)
 	if len(before.keys) < 3 {
