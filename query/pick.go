@@ -3,6 +3,7 @@ package query
 import (
 	"bytes"
 	"context"
+	"slices"
 
 	"oklog/objstore/segment"
 	"oklog/query/match"
@@ -124,6 +125,10 @@ func (p *picker) match(t *task) error {
 		// Every line is a record: the text is searched as a whole.
 		for at, text := range p.stretches {
 			p.lines = p.search.Lines(p.lines[:0], text)
+			if len(p.found)+len(p.lines) > cap(p.found) {
+				// As many in the rest of the block, presumably.
+				p.found = slices.Grow(p.found, min(len(p.lines)*(len(b.Text)-at)/len(text), b.Len()-len(p.found)))
+			}
 			for _, l := range p.lines {
 				c.PassLines(at + l.Start)
 				if i := b.Len() - c.Left(); i >= lo && i < hi {
@@ -153,6 +158,20 @@ func (p *picker) all(t *task, c segment.Cursor, lo, hi int) {
 	t.result, t.pieces = out, true // there may be some
 }
 
+// runs is how many runs what was found makes.
+func (p *picker) runs() int {
+	if p.q.Newest {
+		return len(p.found) // backwards, each is one of its own
+	}
+	n := 1
+	for i := range p.found[1:] {
+		if after(p.found[i].ID) != p.found[i+1].ID {
+			n++
+		}
+	}
+	return n
+}
+
 // copyFound makes what was found the result, in memory of its own: the block's is used again.
 func (p *picker) copyFound(t *task) {
 	if len(p.found) == 0 {
@@ -167,9 +186,7 @@ func (p *picker) copyFound(t *task) {
 		size = len(p.found) // the IDs are enough
 	}
 	out := &segment.Block{Sources: p.block.Sources, Text: make([]byte, 0, size)}
-	if p.q.Newest {
-		out.Runs = make([]segment.Run, 0, len(p.found)) // backwards, each is a run of its own
-	}
+	out.Runs = make([]segment.Run, 0, p.runs())
 	for i := range p.found {
 		r := p.found[i]
 		if p.q.Newest {
