@@ -524,6 +524,42 @@ func TestLimitReadsNeighbours(t *testing.T) {
 	}
 }
 
+// A limit within a block that matches throughout.
+func TestLimitWithinBlock(t *testing.T) {
+	mem := objstore.NewMemory("test", time.Now)
+	all := make([]entry, 20_000)
+	for i := range all {
+		all[i] = entry{id: segment.MakeID(uint64(day0.UnixMilli())+uint64(i), 1, uint32(i)), text: fmt.Sprintf("line %d of a block of some length, all of which match", i)}
+		if i%7 == 6 {
+			all[i].text = "another"
+		}
+	}
+	store(t, mem, "web", 0, 4<<20, all)
+	p := match.Pattern{Texts: []string{"match"}}
+	for _, newest := range []bool{false, true} {
+		for _, limit := range []int64{1, 2, 99, 10_000, 15_000, 30_000} {
+			for _, pattern := range []*match.Program{nil, compile(t, p)} {
+				q := Query{Topic: "web", Range: Range{From: all[100].id, To: all[19_900].id}, Limit: limit, Newest: newest, Pattern: pattern}
+				var want []entry
+				for _, e := range all[100:19_900] {
+					if pattern == nil || e.text != "another" {
+						want = append(want, e)
+					}
+				}
+				if newest {
+					slices.Reverse(want)
+				}
+				want = want[:min(int(limit), len(want))]
+				have, ans := ask(t, newEngine(t, Config{Bucket: mem}), q)
+				same(t, want, have)
+				if ans.Count != int64(len(want)) {
+					t.Errorf("count %d, want %d", ans.Count, len(want))
+				}
+			}
+		}
+	}
+}
+
 // What is in flight stays within the budget, but for one block for each segment that overlaps.
 func TestBudget(t *testing.T) {
 	mem := objstore.NewMemory("test", time.Now)

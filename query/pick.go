@@ -111,10 +111,14 @@ func (p *picker) match(t *task) error {
 		return nil
 	}
 	p.found = p.found[:0]
+	most := p.most()
 	switch {
 	case p.search == nil || b.MultiLine():
+		if p.search == nil && q.Newest {
+			lo = max(lo, hi-most)
+		}
 		for i := range hi {
-			if i%64 == 0 && p.ctx.Err() != nil {
+			if i%64 == 0 && (p.ctx.Err() != nil || p.trim(most)) {
 				break
 			}
 			if r := c.Next(); i >= lo && (p.search == nil || p.search.Match(r.Text)) {
@@ -127,7 +131,7 @@ func (p *picker) match(t *task) error {
 			p.lines = p.search.Lines(p.lines[:0], text)
 			if len(p.found)+len(p.lines) > cap(p.found) {
 				// As many in the rest of the block, presumably.
-				p.found = slices.Grow(p.found, min(len(p.lines)*(len(b.Text)-at)/len(text), b.Len()-len(p.found)))
+				p.found = slices.Grow(p.found, min(len(p.lines)*(len(b.Text)-at)/len(text), b.Len()-len(p.found), max(most, len(p.lines))))
 			}
 			for _, l := range p.lines {
 				c.PassLines(at + l.Start)
@@ -135,13 +139,36 @@ func (p *picker) match(t *task) error {
 					p.found = append(p.found, c.Next())
 				}
 			}
+			if p.trim(most) {
+				break
+			}
 		}
 	}
+	p.trim(most)
 	if err := p.ctx.Err(); err != nil {
 		return err
 	}
 	p.copyFound(t)
 	return nil
+}
+
+// most is how many of the block's records the query can put out: beyond a limit, none. Pieces of one record count once.
+func (p *picker) most() int {
+	n := p.block.Len()
+	if p.q.Limit > 0 && p.q.Limit < int64(n) && !p.block.Cut() {
+		return int(p.q.Limit)
+	}
+	return n
+}
+
+// trim leaves most of what was found, and tells whether what follows in the block does not matter.
+func (p *picker) trim(most int) bool {
+	if n := len(p.found) - most; n > 0 && p.q.Newest {
+		p.found = slices.Delete(p.found, 0, n)
+	} else if n > 0 {
+		p.found = slices.Delete(p.found, most, len(p.found))
+	}
+	return len(p.found) == most && !p.q.Newest
 }
 
 // all makes the records from lo up to hi the result.
