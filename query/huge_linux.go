@@ -7,10 +7,10 @@ import (
 
 const hugePage = 2 << 20
 
-// roomFor is memory for n bytes, empty, which the kernel is asked to give in huge pages where they fill one by half: a process that
+// roomFor is memory for n bytes, empty, which the kernel is asked to give in huge pages where they fill a quarter of one: a process that
 // lives for one query spends half of the time of reading and decoding its first blocks on page faults otherwise.
 func roomFor(n int) []byte {
-	huge := (n + hugePage/2) &^ (hugePage - 1)
+	huge := (n + hugePage/4*3) &^ (hugePage - 1)
 	if huge == 0 {
 		return make([]byte, 0, n)
 	}
