@@ -28,7 +28,7 @@ type picker struct {
 func (p *picker) pick(seg *segment.Segment, t *task, raw []byte) error {
 	now := p.e.cfg.Now
 	start := now()
-	if cap(p.block.Text) == 0 && t.info.RawSize > segment.BlockSize/2 {
+	if n := t.info.RawSize; cap(p.block.Text) < n && n > segment.BlockSize/2 && n <= segment.BlockSize {
 		p.block.Text = roomFor(segment.BlockSize)
 	}
 	if err := p.dec.Text(p.block, t.info, raw); err != nil {
