@@ -11,14 +11,15 @@ type budget struct {
 	soft int64 // what is shared out for now
 	cond *sync.Cond
 	used int64
-	want any // what the merge waits for, and is not started
+	more int64 // bytes besides, that are read ahead
+	want any   // what the merge waits for, and is not started
 }
 
 // acquire waits for room for n bytes. Something of any size gets in when nothing else is.
 func (b *budget) acquire(ctx context.Context, n int64) error {
 	b.cond.L.Lock()
 	defer b.cond.L.Unlock()
-	for b.used > 0 && b.used+n > b.soft && b.want == nil && ctx.Err() == nil {
+	for b.used > 0 && (b.used+n > b.soft || b.used+b.more+n > b.max) && b.want == nil && ctx.Err() == nil {
 		b.cond.Wait()
 	}
 	b.used += n
@@ -35,18 +36,36 @@ func (b *budget) grow(n int64) {
 	}
 }
 
-// scarce tells that more is taken than there is, or that not all is shared out.
-func (b *budget) scarce() bool {
+// limited tells that not all is shared out yet.
+func (b *budget) limited() bool {
 	b.cond.L.Lock()
 	defer b.cond.L.Unlock()
-	return b.used > b.max || b.soft < b.max
+	return b.soft < b.max
 }
 
 // over tells that more is taken than there is.
 func (b *budget) over() bool {
 	b.cond.L.Lock()
 	defer b.cond.L.Unlock()
-	return b.used > b.max
+	return b.used+b.more > b.max
+}
+
+// ahead takes n bytes for what may be wanted later, if there are so many that nothing has; passed gives them back.
+func (b *budget) ahead(n int64) bool {
+	b.cond.L.Lock()
+	defer b.cond.L.Unlock()
+	if b.used+b.more+n > b.max {
+		return false
+	}
+	b.more += n
+	return true
+}
+
+func (b *budget) passed(n int64) {
+	b.cond.L.Lock()
+	defer b.cond.L.Unlock()
+	b.more -= n
+	b.cond.Signal()
 }
 
 func (b *budget) release(n int64) {

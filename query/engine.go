@@ -154,7 +154,7 @@ func lend(from *sync.Pool, n int) *[]byte {
 		*p = (*p)[:n]
 		return p
 	}
-	p := make([]byte, n)
+	p := roomFor(n)[:n]
 	return &p
 }
 

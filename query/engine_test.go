@@ -484,6 +484,82 @@ func TestLimitEndsReading(t *testing.T) {
 	}
 }
 
+// With a limit, neighbouring blocks come with one read, and are looked at only as far as they are needed.
+func TestLimitReadsNeighbours(t *testing.T) {
+	mem := objstore.NewMemory("test", time.Now)
+	rnd := rand.New(rand.NewPCG(5, 6))
+	const blocks, perBlock = 12, 1400
+	var all []entry
+	for i := range blocks * perBlock {
+		text := make([]byte, 90)
+		for k := range text {
+			text[k] = byte('!' + rnd.IntN(90))
+		}
+		all = append(all, entry{id: segment.MakeID(uint64(day0.UnixMilli())+uint64(i), 1, uint32(i)), text: strings.Repeat(string(text), 20)})
+	}
+	store(t, mem, "web", 0, perBlock*1801, all)
+	e := newEngine(t, Config{Bucket: mem, Workers: 1})
+	for _, newest := range []bool{false, true} {
+		want := slices.Clone(all)
+		if newest {
+			slices.Reverse(want)
+		}
+		read := func(limit int) RequestStats {
+			t.Helper()
+			have, ans := ask(t, e, Query{Topic: "web", Range: everything(), Limit: int64(limit), Newest: newest})
+			same(t, want[:limit], have)
+			b := ans.Stats.Blocks
+			if most := limit/perBlock + 4; b.Total < blocks || b.Read > most {
+				t.Errorf("newest %v: %d of %d blocks were read for %d records, want at most %d of %d", newest, b.Read, b.Total, limit, most, blocks)
+			}
+			return ans.Stats.Requests
+		}
+		few, many := read(10), read(8*perBlock)
+		if few.Gets > 4 || few.Fetched > 2*aheadSize {
+			t.Errorf("newest %v: ten records take %d reads of %d bytes", newest, few.Gets, few.Fetched)
+		}
+		if many.Gets > few.Gets+2 {
+			t.Errorf("newest %v: eight blocks take %d reads", newest, many.Gets)
+		}
+	}
+}
+
+// A limit within a block that matches throughout.
+func TestLimitWithinBlock(t *testing.T) {
+	mem := objstore.NewMemory("test", time.Now)
+	all := make([]entry, 20_000)
+	for i := range all {
+		all[i] = entry{id: segment.MakeID(uint64(day0.UnixMilli())+uint64(i), 1, uint32(i)), text: fmt.Sprintf("line %d of a block of some length, all of which match", i)}
+		if i%7 == 6 {
+			all[i].text = "another"
+		}
+	}
+	store(t, mem, "web", 0, 4<<20, all)
+	p := match.Pattern{Texts: []string{"match"}}
+	for _, newest := range []bool{false, true} {
+		for _, limit := range []int64{1, 2, 99, 10_000, 15_000, 30_000} {
+			for _, pattern := range []*match.Program{nil, compile(t, p)} {
+				q := Query{Topic: "web", Range: Range{From: all[100].id, To: all[19_900].id}, Limit: limit, Newest: newest, Pattern: pattern}
+				var want []entry
+				for _, e := range all[100:19_900] {
+					if pattern == nil || e.text != "another" {
+						want = append(want, e)
+					}
+				}
+				if newest {
+					slices.Reverse(want)
+				}
+				want = want[:min(int(limit), len(want))]
+				have, ans := ask(t, newEngine(t, Config{Bucket: mem}), q)
+				same(t, want, have)
+				if ans.Count != int64(len(want)) {
+					t.Errorf("count %d, want %d", ans.Count, len(want))
+				}
+			}
+		}
+	}
+}
+
 // What is in flight stays within the budget, but for one block for each segment that overlaps.
 func TestBudget(t *testing.T) {
 	mem := objstore.NewMemory("test", time.Now)

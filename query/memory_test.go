@@ -101,10 +101,10 @@ func TestBudgetComesBack(t *testing.T) {
 	for i := range 5 {
 		store(t, mem, "app", uint8(i), 512, entries[i*400:i*400+1000])
 	}
-	for _, max := range []int64{1, 4000, 1 << 20} {
-		for _, q := range []Query{{}, {Newest: true}, {CountOnly: true}} {
+	for _, max := range []int64{1, 4000, 1 << 20, 1 << 30} {
+		for _, q := range []Query{{}, {Newest: true}, {CountOnly: true}, {Limit: 1 << 40}, {Limit: 1 << 40, Newest: true}} {
 			for _, text := range []string{"", "status", "absent from all"} {
-				t.Run(fmt.Sprintf("%d-%v-%v-%s", max, q.Newest, q.CountOnly, text), func(t *testing.T) {
+				t.Run(fmt.Sprintf("%d-%v-%v-%d-%s", max, q.Newest, q.CountOnly, q.Limit, text), func(t *testing.T) {
 					q := q
 					q.Topic, q.Range = "app", everything()
 					if text != "" {
@@ -122,8 +122,8 @@ func TestBudgetComesBack(t *testing.T) {
 					if err := sc.merge(t.Context(), makePlan(infos, "app", q.Range, q.Newest).candidates, nil); err != nil {
 						t.Fatal(err)
 					}
-					if sc.budget.used != 0 || len(r.ans.Problems) > 0 {
-						t.Errorf("%d bytes are not given back; %v", sc.budget.used, r.ans.Problems)
+					if sc.budget.used != 0 || sc.budget.more != 0 || len(r.ans.Problems) > 0 {
+						t.Errorf("%d bytes are not given back, and %d; %v", sc.budget.used, sc.budget.more, r.ans.Problems)
 					}
 				})
 			}

@@ -3,6 +3,7 @@ package query
 import (
 	"bytes"
 	"context"
+	"slices"
 
 	"oklog/objstore/segment"
 	"oklog/query/match"
@@ -27,7 +28,7 @@ type picker struct {
 func (p *picker) pick(seg *segment.Segment, t *task, raw []byte) error {
 	now := p.e.cfg.Now
 	start := now()
-	if cap(p.block.Text) == 0 && t.info.RawSize > segment.BlockSize/2 {
+	if n := t.info.RawSize; cap(p.block.Text) < n && n > segment.BlockSize/2 && n <= segment.BlockSize {
 		p.block.Text = roomFor(segment.BlockSize)
 	}
 	if err := p.dec.Text(p.block, t.info, raw); err != nil {
@@ -110,10 +111,14 @@ func (p *picker) match(t *task) error {
 		return nil
 	}
 	p.found = p.found[:0]
+	most := p.most()
 	switch {
 	case p.search == nil || b.MultiLine():
+		if p.search == nil && q.Newest {
+			lo = max(lo, hi-most)
+		}
 		for i := range hi {
-			if i%64 == 0 && p.ctx.Err() != nil {
+			if i%64 == 0 && (p.ctx.Err() != nil || p.trim(most)) {
 				break
 			}
 			if r := c.Next(); i >= lo && (p.search == nil || p.search.Match(r.Text)) {
@@ -124,19 +129,46 @@ func (p *picker) match(t *task) error {
 		// Every line is a record: the text is searched as a whole.
 		for at, text := range p.stretches {
 			p.lines = p.search.Lines(p.lines[:0], text)
+			if len(p.found)+len(p.lines) > cap(p.found) {
+				// As many in the rest of the block, presumably.
+				p.found = slices.Grow(p.found, min(len(p.lines)*(len(b.Text)-at)/len(text), b.Len()-len(p.found), max(most, len(p.lines))))
+			}
 			for _, l := range p.lines {
 				c.PassLines(at + l.Start)
 				if i := b.Len() - c.Left(); i >= lo && i < hi {
 					p.found = append(p.found, c.Next())
 				}
 			}
+			if p.trim(most) {
+				break
+			}
 		}
 	}
+	p.trim(most)
 	if err := p.ctx.Err(); err != nil {
 		return err
 	}
 	p.copyFound(t)
 	return nil
+}
+
+// most is how many of the block's records the query can put out: beyond a limit, none. Pieces of one record count once.
+func (p *picker) most() int {
+	n := p.block.Len()
+	if p.q.Limit > 0 && p.q.Limit < int64(n) && !p.block.Cut() {
+		return int(p.q.Limit)
+	}
+	return n
+}
+
+// trim leaves most of what was found, and tells whether what follows in the block does not matter.
+func (p *picker) trim(most int) bool {
+	if n := len(p.found) - most; n > 0 && p.q.Newest {
+		p.found = slices.Delete(p.found, 0, n)
+	} else if n > 0 {
+		p.found = slices.Delete(p.found, most, len(p.found))
+	}
+	return len(p.found) == most && !p.q.Newest
 }
 
 // all makes the records from lo up to hi the result.
@@ -153,6 +185,20 @@ func (p *picker) all(t *task, c segment.Cursor, lo, hi int) {
 	t.result, t.pieces = out, true // there may be some
 }
 
+// runs is how many runs what was found makes.
+func (p *picker) runs() int {
+	if p.q.Newest {
+		return len(p.found) // backwards, each is one of its own
+	}
+	n := 1
+	for i := range p.found[1:] {
+		if after(p.found[i].ID) != p.found[i+1].ID {
+			n++
+		}
+	}
+	return n
+}
+
 // copyFound makes what was found the result, in memory of its own: the block's is used again.
 func (p *picker) copyFound(t *task) {
 	if len(p.found) == 0 {
@@ -167,9 +213,7 @@ func (p *picker) copyFound(t *task) {
 		size = len(p.found) // the IDs are enough
 	}
 	out := &segment.Block{Sources: p.block.Sources, Text: make([]byte, 0, size)}
-	if p.q.Newest {
-		out.Runs = make([]segment.Run, 0, len(p.found)) // backwards, each is a run of its own
-	}
+	out.Runs = make([]segment.Run, 0, p.runs())
 	for i := range p.found {
 		r := p.found[i]
 		if p.q.Newest {

@@ -71,16 +71,14 @@ func (b bytesAt) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// fetch reads the bytes of r.
-func (sc *scan) fetch(r *read) {
-	var size int
-	for _, t := range r.tasks {
-		size += t.info.Size()
-	}
-	start := sc.e.cfg.Now()
-	r.buffer = sc.e.buffer(size)
-	if r.err = sc.readObject(r.s.key, r.s.size, r.offset, *r.buffer); r.err == nil {
-		r.raw = *r.buffer
-	}
-	sc.meter.add(func(s *Stats) { s.Time.Fetch += sc.e.cfg.Now().Sub(start) })
+// fetch reads the bytes of x, which is of s, unless that was done.
+func (sc *scan) fetch(s *source, x *extent) {
+	x.once.Do(func() {
+		start := sc.e.cfg.Now()
+		x.buffer = sc.e.buffer(x.size)
+		if x.err = sc.readObject(s.key, s.size, x.offset, *x.buffer); x.err == nil {
+			x.raw = *x.buffer
+		}
+		sc.meter.add(func(s *Stats) { s.Time.Fetch += sc.e.cfg.Now().Sub(start) })
+	})
 }

@@ -28,6 +28,9 @@ const (
 	filterMemory = 32 << 20
 	// Neighbouring blocks are read at once up to so many bytes, and so many bytes of text.
 	readSize, readText = 2 << 20, 16 << 20
+	// Where a limit may end the query soon blocks are looked at one by one, and those that are neighbours are still read at once, up to
+	// so many bytes: that costs less than asking again for each.
+	aheadSize = 5 << 18
 	// What a run of one record takes in memory besides its text, roughly.
 	perRecord = 24
 	// What a task takes in memory besides its result, roughly.
@@ -169,6 +172,8 @@ type source struct {
 	tasks []*task       // in the merge's order
 	// The dispatcher's: tasks before it are started.
 	started int
+	ahead   *extent // what the next tasks are read with, and how many
+	aheads  int
 	left    atomic.Int64 // tasks without a result; who brings it to 0 frees what they needed
 	// The merge's: tasks before it were handed out; cur is the last of them.
 	next int
@@ -193,9 +198,20 @@ type task struct {
 
 // read is a group of neighbouring tasks.
 type read struct {
-	s      *source
-	tasks  []*task
+	s     *source
+	tasks []*task
+	*extent
+}
+
+// extent is a stretch of a source's bytes, for one read or for several.
+type extent struct {
+	there  bool // in memory, without fetching
 	offset int64
+	size   int
+	extra  int64        // the share of the budget, besides that of the first task
+	left   atomic.Int32 // tasks that were not looked at; who brings it to 0 gives back what it holds
+	// Set by fetch.
+	once   sync.Once
 	raw    []byte
 	buffer *[]byte // raw's, to be given back
 	err    error
@@ -412,7 +428,8 @@ func (sc *scan) dispatch(sources []*source) {
 			continue
 		}
 		// Few blocks are better spread over the workers, and what may not be needed comes in small pieces.
-		r := s.take(sc.budget.scarce() || len(s.tasks)-s.started <= 2*sc.e.cfg.Workers)
+		limited := sc.budget.limited()
+		r := s.take(limited || sc.budget.over() || len(s.tasks)-s.started <= 2*sc.e.cfg.Workers, limited)
 		var share int64
 		for _, t := range r.tasks {
 			share += t.held
@@ -425,7 +442,7 @@ func (sc *scan) dispatch(sources []*source) {
 			close(t.started)
 			sc.budget.started(t)
 		}
-		if r.raw != nil {
+		if r.there {
 			if !sc.hand(r) {
 				return
 			}
@@ -437,7 +454,7 @@ func (sc *scan) dispatch(sources []*source) {
 			return
 		}
 		fetches.Go(func() {
-			sc.fetch(r)
+			sc.fetch(s, r.extent)
 			sc.hand(r)
 			<-sc.slots // only now: what is fetched takes memory until a worker has it
 		})
@@ -514,35 +531,72 @@ func (sc *scan) free(s *source) {
 	s.seg, s.kept, s.raw = nil, nil, nil
 }
 
-// take groups the next tasks into one read; or takes a single one.
-func (s *source) take(alone bool) *read {
-	r := &read{s: s}
+// take groups the next tasks into one read; or takes a single one, with whose bytes those of the ones that follow may be fetched.
+func (s *source) take(alone, ahead bool) *read {
+	first := s.started
+	r := &read{s: s, extent: s.ahead}
+	if r.extent != nil {
+		s.started++
+		if s.aheads--; s.aheads == 0 {
+			s.ahead = nil
+		}
+		r.tasks = s.tasks[first:s.started]
+		return r
+	}
 	size, text := 0, 0
 	for s.started < len(s.tasks) {
-		t := s.tasks[s.started]
-		if len(r.tasks) > 0 {
-			prev := r.tasks[len(r.tasks)-1]
-			lower, upper := prev.info, t.info
-			if s.sc.q.Newest {
-				lower, upper = upper, lower
-			}
-			if alone || lower.Offset+int64(lower.Size()) != upper.Offset || size+t.info.Size() > readSize || text+t.info.RawSize > readText {
-				break
-			}
+		t := s.tasks[s.started].info
+		if s.started > first && (alone || !s.adjoins(s.started) || size+t.Size() > readSize || text+t.RawSize > readText) {
+			break
 		}
-		size += t.info.Size()
-		text += t.info.RawSize
-		r.tasks = append(r.tasks, t)
+		size += t.Size()
+		text += t.RawSize
 		s.started++
 	}
-	r.offset = min(r.tasks[0].info.Offset, r.tasks[len(r.tasks)-1].info.Offset)
-	switch {
-	case s.hot:
-		r.raw = s.raw[r.offset : r.offset+int64(size)]
-	default:
-		r.raw = s.tail.slice(r.offset, size)
+	r.tasks = s.tasks[first:s.started]
+	x := &extent{offset: min(r.tasks[0].info.Offset, r.tasks[len(r.tasks)-1].info.Offset), size: size}
+	x.left.Store(int32(len(r.tasks)))
+	if s.hot {
+		x.raw = s.raw[x.offset : x.offset+int64(size)]
+	} else {
+		x.raw = s.tail.slice(x.offset, size)
 	}
+	x.there = x.raw != nil
+	if ahead && !x.there {
+		s.extend(x)
+	}
+	r.extent = x
 	return r
+}
+
+// adjoins tells whether the blocks of task i and the one before are neighbours.
+func (s *source) adjoins(i int) bool {
+	lower, upper := s.tasks[i-1].info, s.tasks[i].info
+	if s.sc.q.Newest {
+		lower, upper = upper, lower
+	}
+	return lower.Offset+int64(lower.Size()) == upper.Offset
+}
+
+// extend makes x, which ends where the next task begins, hold the bytes of some that follow, if there is memory for that.
+func (s *source) extend(x *extent) {
+	n, extra := 0, 0
+	for i := s.started; i < len(s.tasks) && s.adjoins(i); i++ {
+		t := s.tasks[i].info
+		if x.size+extra+t.Size() > aheadSize || s.tail.slice(t.Offset, t.Size()) != nil {
+			break
+		}
+		extra += t.Size()
+		n++
+	}
+	if n == 0 || !s.sc.budget.ahead(int64(extra)) {
+		return
+	}
+	x.offset = min(x.offset, s.tasks[s.started+n-1].info.Offset)
+	x.size += extra
+	x.extra = int64(extra)
+	x.left.Add(int32(n))
+	s.ahead, s.aheads = x, n
 }
 
 // worker decodes and matches.
@@ -558,14 +612,15 @@ func (sc *scan) worker() {
 	}
 	defer func() { sc.e.recycle(p.block) }()
 	for r := range sc.work {
-		if r.err == nil {
-			r.err = err
+		failed := r.err
+		if failed == nil {
+			failed = err
 		}
 		for _, t := range r.tasks {
 			if sc.ctx.Err() != nil {
 				return
 			}
-			if t.err = r.err; t.err == nil {
+			if t.err = failed; t.err == nil {
 				at := t.info.Offset - r.offset
 				t.err = p.pick(r.s.seg, t, r.raw[at:at+int64(t.info.Size())])
 			}
@@ -601,8 +656,11 @@ func (sc *scan) worker() {
 			}
 			close(t.done)
 		}
-		if r.buffer != nil {
-			sc.e.buffers.Put(r.buffer)
+		if r.left.Add(-int32(len(r.tasks))) == 0 {
+			sc.budget.passed(r.extra)
+			if r.buffer != nil {
+				sc.e.buffers.Put(r.buffer)
+			}
 		}
 	}
 }

@@ -52,7 +52,7 @@ const memory = 256 << 20
 func main() {
 	flags.LimitMemory(memory)
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(400) // within that limit: a query is short, and most of what it allocates it uses again
+		debug.SetGCPercent(800) // within that limit: a query is short, and most of what it allocates it uses again
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The second one ends the process, whatever it is doing.

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"regexp"
 	"strings"
 	"time"
 
@@ -78,7 +77,11 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-var streamName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+// isStreamName tells whether s can name a stream. It is no regular expression: those are compiled at each start.
+func isStreamName(s string) bool {
+	const chars = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
+	return len(s) >= 1 && len(s) <= 64 && strings.Trim(s, chars) == ""
+}
 
 // withDefaults checks the configuration and fills it.
 func (cfg Config) withDefaults() (Config, error) {
@@ -94,7 +97,7 @@ func (cfg Config) withDefaults() (Config, error) {
 	if cfg.Stream == "" {
 		cfg.Stream = DefaultStream
 	}
-	if !streamName.MatchString(cfg.Stream) {
+	if !isStreamName(cfg.Stream) {
 		return bad("bad stream name %q: want 1 to 64 of A-Z a-z 0-9 _ - (--nats-stream)", cfg.Stream)
 	}
 	if cfg.Replicas == 0 {

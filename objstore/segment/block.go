@@ -69,6 +69,9 @@ func (b *Block) Len() int { return int(b.records) }
 // MultiLine tells whether a record of the block holds a newline: if not, every line of Text is a record.
 func (b *Block) MultiLine() bool { return len(b.newlines) > 0 }
 
+// Cut tells whether a record of the block is a piece of one that was cut.
+func (b *Block) Cut() bool { return len(b.pieces) > 0 }
+
 // First is the ID of the first record. The block must not be empty.
 func (b *Block) First() ulid.ULID { return b.Runs[0].First() }
 
