@@ -54,7 +54,7 @@ func outside() map[string][]string {
 		"github.com/klauspost/compress":                             {"objstore/segment"},
 		"github.com/urfave/cli":                                     {"cmd/"},
 		"golang.org/x/term":                                         {"cmd/"},
-		"github.com/prometheus/client_golang":                       {"cmd/oklog", "ingest", "ingest/forward", "objstore/metrics"},
+		"github.com/prometheus/client_golang":                       {"cmd/oklog", "compact", "ingest", "ingest/forward", "objstore/metrics"},
 		"github.com/prometheus/client_golang/prometheus/promhttp":   {"cmd/"},
 		"github.com/prometheus/client_golang/prometheus/collectors": {"cmd/"},
 		"github.com/prometheus/client_golang/prometheus/promauto":   {"nobody"},
