@@ -197,7 +197,9 @@ func (j *job) runOnce(c *cli.Context) error {
 	if c.Context.Err() != nil {
 		return errGoesOn
 	}
-	slices.SortFunc(r.Jobs, func(a, b compact.JobReport) int { return cmp.Or(strings.Compare(a.Topic, b.Topic), a.From.Compare(b.From)) })
+	slices.SortFunc(r.Jobs, func(a, b compact.JobReport) int {
+		return cmp.Or(strings.Compare(a.Topic, b.Topic), a.From.Compare(b.From))
+	})
 	if topic := c.String("topic"); topic != "" && r.Segments == 0 && err == nil {
 		j.noteTopic(c.Context, topic)
 	}
