@@ -230,9 +230,10 @@ func (c *Compactor) runDay(ctx context.Context, d *day) error {
 	now := c.cfg.Now()
 	c.report.day(d, now)
 	if keep, _ := c.keep(d.topic); keep > 0 {
+		earliest := c.earliest()
 		for _, s := range d.segments {
 			// It is on its way out. Written anew, it would look as if it had just come in.
-			s.expired = !expiry(s, keep).After(now)
+			s.expired = !expiry(s, keep).After(earliest)
 		}
 	}
 	if err := c.repairDay(ctx, d); err != nil {

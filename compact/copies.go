@@ -1,11 +1,13 @@
 package compact
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -71,11 +73,14 @@ func (c *Compactor) readClocks(ctx context.Context) error {
 		all.Go(func() error {
 			before := c.cfg.Now()
 			const body = "oklog\n"
-			err := b.Put(ctx, clockKey, bytesAt(body), int64(len(body)))
+			err := b.Put(ctx, clockKey, strings.NewReader(body), int64(len(body)))
 			if err == nil {
-				var info objstore.Info
-				if info, err = b.Stat(ctx, clockKey); err == nil {
-					c.ahead[i] = info.Modified.Sub(before)
+				// A listing, as it dates the other objects: what Stat says may be cut to the second.
+				for info, e := range b.List(ctx, clockKey, "") {
+					if err = e; err == nil {
+						c.ahead[i] = info.Modified.Sub(before)
+					}
+					break
 				}
 			}
 			if err != nil && ctx.Err() == nil {
@@ -136,11 +141,11 @@ func (c *Compactor) copyObject(ctx context.Context, from int, key string, size i
 	src := c.cfg.Copies[from]
 	var body io.ReaderAt
 	if size <= inMemory {
-		b := make(bytesAt, size)
+		b := make([]byte, size)
 		if err := readFull(ctx, src, key, 0, b); err != nil {
 			return err
 		}
-		body = b
+		body = bytes.NewReader(b)
 	} else {
 		body = &pieces{at: objstore.ReaderAt(ctx, src, key), size: size}
 	}

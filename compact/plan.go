@@ -61,8 +61,8 @@ type input struct {
 //
 // The segments that are not replaced form clusters: those that overlap, directly or through others. Clusters of several, and
 // single small segments, are merged with their neighbours of these kinds into segments of the target size that do not overlap.
-// Until the day has settled, a segment takes part only in merges of growth times its own size of others: so it is rewritten
-// a number of times that grows with the logarithm of its size. Once the day has settled all of that is done; what comes
+// Until the day has settled, a segment that was rewritten takes part only in merges of growth times its own size of others: so it is
+// rewritten a number of times that grows with the logarithm of its size. Once the day has settled all of that is done; what comes
 // later is added in the same way. No merge makes a segment beyond MaxGeneration.
 func makePlan(d *day, cl claims, r rules) (jobs []*Job) {
 	var inputs, walls []input
@@ -138,20 +138,21 @@ func later(a, b ulid.ULID) ulid.ULID {
 	return b
 }
 
-// worthwhile takes apart a run until each part is growth times as large as its largest segment without that.
+// worthwhile takes apart a run until each part is growth times as large as its largest segment that was rewritten before, without
+// that. Fresh segments are always worth it.
 func worthwhile(run []input) [][]input {
 	if len(run) < 2 {
 		return nil
 	}
 	var total int64
-	largest := run[0]
+	var largest input
 	for _, in := range run {
 		total += in.Size
-		if in.Size > largest.Size {
+		if in.Name.Generation > 0 && (largest.Segment == nil || in.Size > largest.Size) {
 			largest = in
 		}
 	}
-	if total-largest.Size >= growth*largest.Size {
+	if largest.Segment == nil || total-largest.Size >= growth*largest.Size {
 		return [][]input{run}
 	}
 	var before, within, after []input

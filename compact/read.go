@@ -1,6 +1,7 @@
 package compact
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -185,7 +186,7 @@ func (r *reader) open() error {
 		r.seg = seg
 		return err
 	}
-	if r.whole != nil && open(bytesAt(r.whole)) == nil {
+	if r.whole != nil && open(bytes.NewReader(r.whole)) == nil {
 		return nil
 	}
 	r.whole = nil
@@ -238,19 +239,4 @@ func (r *reader) clip() *segment.Block {
 
 func (r *reader) letGo() {
 	r.whole, r.chunk, r.block = nil, nil, segment.Block{}
-}
-
-// bytesAt is a body in memory as an io.ReaderAt.
-type bytesAt []byte
-
-// ReadAt implements io.ReaderAt.
-func (b bytesAt) ReadAt(p []byte, off int64) (int, error) {
-	if off < 0 || off > int64(len(b)) {
-		return 0, io.EOF
-	}
-	n := copy(p, b[off:])
-	if n < len(p) {
-		return n, io.EOF
-	}
-	return n, nil
 }

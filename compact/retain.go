@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -74,10 +75,16 @@ func (c *Compactor) keep(topic string) (Keep, time.Time) {
 	return Keep(c.cfg.Retention), time.Time{}
 }
 
+// earliest is the time by the clock that is most behind, of ours and the copies': a clock that is ahead makes nothing expire.
+func (c *Compactor) earliest() time.Time {
+	now := c.cfg.Now()
+	return now.Add(min(0, slices.Min(c.ahead)))
+}
+
 // retain does it for one topic.
 func (c *Compactor) retain(ctx context.Context, topic string, keep Keep, since time.Time) error {
 	e := &expired{topic: topic, keep: keep, complete: true}
-	now := c.cfg.Now()
+	now := c.earliest()
 	for d, err := range c.days(ctx, topic) {
 		if err != nil {
 			return err

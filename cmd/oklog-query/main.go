@@ -1,5 +1,5 @@
 // Command oklog-query is what people type: it finds records in the segments of a bucket, and in what is
-// not flushed yet, and prints them as grep does.
+// not flushed yet, and prints them as grep does. Its commands ls and cat show what is in a bucket.
 //
 //	arguments ──▶ options ──▶ query.Engine ──▶ printer ──▶ standard output
 //	                            │       └─ stream (--nats): unflushed batches, first
@@ -70,18 +70,49 @@ func main() {
 func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	code := exitFound
 	warnings := &lineHandler{}
-	app := newApp(stdout, stderr, func(c *cli.Context) error {
-		log := slog.New(warnings)
-		opts, err := parseOptions(c, isTerminal(stdout), log)
-		if err != nil {
+	log := slog.New(warnings)
+	action := func(do func(*cli.Context) (int, error)) cli.ActionFunc {
+		return func(c *cli.Context) (err error) {
+			code, err = do(c)
+			if err == nil && ctx.Err() == nil {
+				warnings.print(stderr)
+			}
 			return err
 		}
-		code, err = search(ctx, opts, log, stdout, stderr)
-		if err == nil && ctx.Err() == nil {
-			warnings.print(stderr)
-		}
-		return err
-	})
+	}
+	command := ""
+	if len(args) > 1 {
+		command = args[1]
+	}
+	var app *cli.App
+	switch command {
+	case "ls":
+		args = args[1:]
+		app = newLs(stdout, stderr, action(func(c *cli.Context) (int, error) {
+			opts, err := parseLs(c, time.Now())
+			if err != nil {
+				return exitTrouble, err
+			}
+			return list(ctx, opts, log, stdout, stderr)
+		}))
+	case "cat":
+		args = args[1:]
+		app = newCat(stdout, stderr, action(func(c *cli.Context) (int, error) {
+			opts, err := parseCat(c)
+			if err != nil {
+				return exitTrouble, err
+			}
+			return cat(ctx, opts, log, stdout, stderr)
+		}))
+	default:
+		app = newApp(stdout, stderr, action(func(c *cli.Context) (int, error) {
+			opts, err := parseOptions(c, isTerminal(stdout), log)
+			if err != nil {
+				return exitTrouble, err
+			}
+			return search(ctx, opts, log, stdout, stderr)
+		}))
+	}
 	err := app.RunContext(ctx, flags.First(args, app.Flags))
 	switch {
 	case ctx.Err() != nil:
@@ -95,12 +126,7 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 
 // search runs one query and prints the answer.
 func search(ctx context.Context, opts options, logger *slog.Logger, stdout, stderr io.Writer) (int, error) {
-	bucket, err := open.Bucket(ctx, opts.buckets, open.Config{
-		ReadOnly: true, WriteQuorum: opts.quorum, Logger: logger,
-		// Of several buckets it is good to know which are there, before one is waited for. Of a single one the
-		// listing tells, a round trip earlier.
-		NoCheck: len(opts.buckets) == 1,
-	})
+	bucket, err := openPlace(ctx, opts.place, logger)
 	if err != nil {
 		return exitTrouble, err
 	}
@@ -122,50 +148,22 @@ func search(ctx context.Context, opts options, logger *slog.Logger, stdout, stde
 	if err != nil {
 		return exitTrouble, err
 	}
-	out := bufio.NewWriterSize(stdout, 64<<10)
-	var broken error // the output cannot be written any more
-	p := newPrinter(out, opts)
 	q := opts.query
-	q.Idle = func() {
-		if err := out.Flush(); err != nil && broken == nil {
-			broken = err
-		}
-	}
-	ans, err := engine.Run(ctx, q, func(r query.Record) error {
-		if broken == nil {
-			broken = p.print(r)
-		}
-		if broken != nil {
-			return segment.ErrStop
-		}
-		return nil
-	})
-	if broken == nil {
-		broken = p.finish(ans, err)
-	}
-	if e := out.Flush(); broken == nil {
-		broken = e
-	}
-	switch {
-	case ctx.Err() != nil:
+	ans, err, broken := ask(ctx, engine, q, newPrinter(bufio.NewWriterSize(stdout, 64<<10), opts))
+	if ctx.Err() != nil {
 		fmt.Fprintln(stderr, "oklog-query: interrupted: the answer is not complete")
 		if opts.stats {
 			printStats(stderr, opts, ans)
 		}
 		return exitInterrupt, nil
-	case err != nil:
-		return exitTrouble, explain(err)
-	case errors.Is(broken, syscall.EPIPE) || errors.Is(broken, io.ErrClosedPipe):
-		return exitFound, nil // whoever reads has seen enough
-	case broken != nil:
-		return exitTrouble, fmt.Errorf("write output: %w", broken)
+	}
+	if code, ended, err := early(err, broken); ended {
+		return code, err
 	}
 	if opts.stats {
 		printStats(stderr, opts, ans)
 	}
-	if n := ans.Stats.Segments.Mended; n > 0 {
-		fmt.Fprintf(stderr, "oklog-query: warning: %d read%s brought damaged bytes from one bucket, and sound ones from another: the answer is whole\n", n, plural(n))
-	}
+	warnMended(stderr, ans)
 	if n := ans.Stats.Records.Pieces; n > 0 && q.Pattern != nil {
 		fmt.Fprintf(stderr, "oklog-query: warning: %d of what was found are pieces of records that were cut at the size limit: each was matched by itself\n", n)
 	}
@@ -180,6 +178,61 @@ func search(ctx context.Context, opts options, logger *slog.Logger, stdout, stde
 		hintTopics(ctx, stderr, bucket, q)
 	}
 	return exitNone, nil
+}
+
+// openPlace opens buckets to read from.
+func openPlace(ctx context.Context, p place, logger *slog.Logger) (*open.Opened, error) {
+	return open.Bucket(ctx, p.buckets, open.Config{
+		ReadOnly: true, WriteQuorum: p.quorum, Logger: logger,
+		// Of several buckets it is good to know which are there, before one is waited for. Of a single one the
+		// first request tells, a round trip earlier.
+		NoCheck: len(p.buckets) == 1,
+	})
+}
+
+// ask runs a query and prints what it finds. An error of the query is told from one of the output.
+func ask(ctx context.Context, engine *query.Engine, q query.Query, p *printer) (ans *query.Answer, err, broken error) {
+	q.Idle = func() {
+		if err := p.w.Flush(); err != nil && broken == nil {
+			broken = err
+		}
+	}
+	ans, err = engine.Run(ctx, q, func(r query.Record) error {
+		if broken == nil {
+			broken = p.print(r)
+		}
+		if broken != nil {
+			return segment.ErrStop
+		}
+		return nil
+	})
+	if broken == nil {
+		broken = p.finish(ans, err)
+	}
+	if e := p.w.Flush(); broken == nil {
+		broken = e
+	}
+	return ans, err, broken
+}
+
+// early tells how the program ends if its work, or what it prints, has ended early.
+func early(err, broken error) (code int, ended bool, _ error) {
+	switch {
+	case err != nil:
+		return exitTrouble, true, explain(err)
+	case errors.Is(broken, syscall.EPIPE) || errors.Is(broken, io.ErrClosedPipe):
+		return exitFound, true, nil // whoever reads has seen enough
+	case broken != nil:
+		return exitTrouble, true, fmt.Errorf("write output: %w", broken)
+	}
+	return exitFound, false, nil
+}
+
+// warnMended says that copies are damaged, though nothing is lacking.
+func warnMended(w io.Writer, ans *query.Answer) {
+	if n := ans.Stats.Segments.Mended; n > 0 {
+		fmt.Fprintf(w, "oklog-query: warning: %d read%s brought damaged bytes from one bucket, and sound ones from another: the answer is whole\n", n, plural(n))
+	}
 }
 
 // openCache makes the cache that the options ask for; nil: none, or one that cannot be used, which is no reason to fail.

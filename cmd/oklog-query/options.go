@@ -20,10 +20,15 @@ import (
 	"oklog/query/match"
 )
 
+// place is where segments are.
+type place struct {
+	buckets []string
+	quorum  int // of the writers; 0: all
+}
+
 // options are the arguments, checked.
 type options struct {
-	buckets []string
-	quorum  int            // of the writers
+	place
 	stream  *stream.Config // nil without --nats
 	query   query.Query
 	pattern match.Pattern
@@ -67,34 +72,28 @@ across a cut is not found, and with -v the pieces that do not match are. Pieces 
 other are printed as one line; with --newest and --json each is a line of its own. A warning on standard
 error tells when pieces were found with a pattern.
 
+ls and cat are commands where they come first of all: a search for the text ls is oklog-query -e ls, or oklog-query -- ls.
+
 Exit status: 0 records were found, 1 none, 2 an error, also if the answer is only partial, 130 interrupted.`
 
 func newApp(stdout, stderr io.Writer, action cli.ActionFunc) *cli.App {
 	const what, how = "Search", "Output"
-	return &cli.App{
-		Name:                      "oklog-query",
-		Usage:                     "grep the logs in object storage",
-		UsageText:                 "oklog-query --bucket URL... [--nats URL] --topic T [--from 1h] [--to now] [options] [PATTERN]",
-		Description:               description,
-		Version:                   version,
-		HideHelpCommand:           true,
-		HideVersion:               true, // its -v means something else here
-		DisableSliceFlagSeparator: true,
-		Writer:                    stdout,
-		ErrWriter:                 stderr,
-		ExitErrHandler:            func(*cli.Context, error) {},
-		OnUsageError: func(_ *cli.Context, err error, _ bool) error {
-			return fmt.Errorf("%w: see oklog-query --help", err)
-		},
-		Action: func(c *cli.Context) error {
-			if c.Bool("version") {
-				_, err := fmt.Fprintf(stdout, "oklog-query %s\n", version)
-				return err
-			}
-			return action(c)
-		},
-		Flags: slices.Concat(flags.Buckets(), flags.NATS("`URL` of the NATS server: records that are not flushed yet are found, too"), []cli.Flag{
-			flags.WriteQuorum("how `MANY` copies ingesters wait for (their --write-quorum; 0: all): with fewer than all, an answer without one of the buckets may be partial"),
+	app := bareApp("oklog-query", stdout, stderr)
+	app.Usage = "grep the logs in object storage"
+	app.UsageText = `oklog-query --bucket URL... [--nats URL] --topic T [--from 1h] [--to now] [options] [PATTERN]
+oklog-query ls --bucket URL... [--topic T]                what is in the buckets: see oklog-query ls --help
+oklog-query cat --bucket URL... [options] KEY...          the records of a segment: see oklog-query cat --help`
+	app.Description = description
+	app.Action = func(c *cli.Context) error {
+		if c.Bool("version") {
+			_, err := fmt.Fprintf(stdout, "oklog-query %s\n", version)
+			return err
+		}
+		return action(c)
+	}
+	app.Flags = slices.Concat(flags.Buckets(), flags.NATS("`URL` of the NATS server: records that are not flushed yet are found, too"),
+		[]cli.Flag{
+			writeQuorum(),
 			&cli.StringFlag{Name: "topic", Category: what, EnvVars: []string{"OKLOG_TOPIC"}, Usage: "the `TOPIC` to search"},
 
 			&cli.StringFlag{Name: "from", Category: what, Value: "1h", Usage: "the `TIME` to begin at"},
@@ -107,10 +106,7 @@ func newApp(stdout, stderr io.Writer, action cli.ActionFunc) *cli.App {
 			&cli.BoolFlag{Name: "newest", Category: what, Usage: "the newest record first (pieces of one that was cut on lines of their own)"},
 
 			&cli.BoolFlag{Name: "count", Aliases: []string{"c"}, Category: how, Usage: "print only how many records there are"},
-			&cli.BoolFlag{Name: "time", Category: how, Usage: "print each record's time (UTC) before it"},
-			&cli.BoolFlag{Name: "ulid", Category: how, Usage: "print each record's ULID before it"},
-			&cli.BoolFlag{Name: "source", Category: how, Usage: "print each record's source before it: {key=value ...}"},
-			&cli.BoolFlag{Name: "json", Category: how, Usage: "print an object a line: ulid, time, source, and text, or text_base64 where it is not UTF-8; piece (first, middle or last) of one that was cut"},
+		}, recordFlags(how), []cli.Flag{
 			&cli.StringFlag{Name: "color", Category: how, Value: "auto", Usage: "highlight what matches: `WHEN` is auto (on a terminal), always or never"},
 			&cli.BoolFlag{Name: "stats", Category: how, Usage: "print what the query cost to standard error"},
 			flags.Size("max-unflushed", "hold at most `SIZE` of unflushed records in memory", 256<<20, what),
@@ -120,8 +116,70 @@ func newApp(stdout, stderr io.Writer, action cli.ActionFunc) *cli.App {
 			flags.Size("cache-size", "let the folder of --cache take `SIZE`", 4<<30, what),
 
 			&cli.BoolFlag{Name: "version", Usage: "print the version"},
-		}),
+		})
+	return app
+}
+
+// bareApp is what all commands have in common.
+func bareApp(name string, stdout, stderr io.Writer) *cli.App {
+	return &cli.App{
+		Name:                      name,
+		Version:                   version,
+		HideHelpCommand:           true,
+		HideVersion:               true, // its -v means something else here
+		DisableSliceFlagSeparator: true,
+		Writer:                    stdout,
+		ErrWriter:                 stderr,
+		ExitErrHandler:            func(*cli.Context, error) {},
+		OnUsageError: func(_ *cli.Context, err error, _ bool) error {
+			return fmt.Errorf("%w: see %s --help", err, name)
+		},
 	}
+}
+
+func writeQuorum() cli.Flag {
+	return flags.WriteQuorum("how `MANY` copies ingesters wait for (their --write-quorum; 0: all): with fewer than all, an answer without one of the buckets may be partial")
+}
+
+// recordFlags say what is printed of a record.
+func recordFlags(category string) []cli.Flag {
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "time", Category: category, Usage: "print each record's time (UTC) before it"},
+		&cli.BoolFlag{Name: "ulid", Category: category, Usage: "print each record's ULID before it"},
+		&cli.BoolFlag{Name: "source", Category: category, Usage: "print each record's source before it: {key=value ...}"},
+		&cli.BoolFlag{Name: "json", Category: category, Usage: "print an object a line: ulid, time, source, and text, or text_base64 where it is not UTF-8; piece (first, middle or last) of one that was cut"},
+	}
+}
+
+// parsePlace says where the segments are, and how many copies of them writers wait for.
+func parsePlace(c *cli.Context) (p place, err error) {
+	for _, list := range c.StringSlice("bucket") {
+		for u := range strings.SplitSeq(list, ",") {
+			if u = strings.TrimSpace(u); u != "" {
+				if strings.HasPrefix(u, "mem:") {
+					return p, fmt.Errorf("--bucket %s: it lives within one process, so there is nothing in it here: give s3://HOST/BUCKET or file:///PATH", u)
+				}
+				p.buckets = append(p.buckets, u)
+			}
+		}
+	}
+	p.quorum = c.Int("write-quorum")
+	if len(p.buckets) == 0 {
+		return p, errors.New("--bucket is missing: say where the segments are, such as --bucket file:///var/lib/oklog/bucket or --bucket s3://HOST/BUCKET, or set OKLOG_BUCKET")
+	}
+	return p, nil
+}
+
+// parseTopic is "" if none is named.
+func parseTopic(c *cli.Context) (string, error) {
+	topic := c.String("topic")
+	if topic == "" {
+		return "", nil
+	}
+	if err := segment.CheckTopic(topic); err != nil {
+		return "", fmt.Errorf("--topic: %w", err)
+	}
+	return topic, nil
 }
 
 // parseOptions checks everything that can be checked before anything is connected to.
@@ -129,32 +187,21 @@ func parseOptions(c *cli.Context, terminal bool, log *slog.Logger) (options, err
 	opts := options{
 		time: c.Bool("time"), ulid: c.Bool("ulid"), source: c.Bool("source"), json: c.Bool("json"), stats: c.Bool("stats"),
 	}
-	for _, list := range c.StringSlice("bucket") {
-		for u := range strings.SplitSeq(list, ",") {
-			if u = strings.TrimSpace(u); u != "" {
-				if strings.HasPrefix(u, "mem:") {
-					return opts, fmt.Errorf("--bucket %s: it lives within one process, so there is nothing in it here: give s3://HOST/BUCKET or file:///PATH", u)
-				}
-				opts.buckets = append(opts.buckets, u)
-			}
-		}
-	}
-	opts.quorum = c.Int("write-quorum")
-	if len(opts.buckets) == 0 {
-		return opts, errors.New("--bucket is missing: say where the segments are, such as --bucket file:///var/lib/oklog/bucket or --bucket s3://HOST/BUCKET, or set OKLOG_BUCKET")
+	var err error
+	if opts.place, err = parsePlace(c); err != nil {
+		return opts, err
 	}
 	q := &opts.query
-	q.Topic, q.Newest, q.Limit, q.CountOnly = c.String("topic"), c.Bool("newest"), c.Int64("limit"), c.Bool("count")
+	q.Newest, q.Limit, q.CountOnly = c.Bool("newest"), c.Int64("limit"), c.Bool("count")
+	if q.Topic, err = parseTopic(c); err != nil {
+		return opts, err
+	}
 	if q.Topic == "" {
 		return opts, errors.New("--topic is missing: say which topic to search, such as --topic web, or set OKLOG_TOPIC")
-	}
-	if err := segment.CheckTopic(q.Topic); err != nil {
-		return opts, fmt.Errorf("--topic: %w", err)
 	}
 	if q.Limit < 0 || c.IsSet("limit") && q.Limit == 0 {
 		return opts, fmt.Errorf("--limit %d: want at least 1", q.Limit)
 	}
-	var err error
 	if q.Range, err = query.ParseRange(c.String("from"), c.String("to"), time.Now()); err != nil {
 		if errors.Is(err, query.ErrEmptyRange) && !c.IsSet("from") {
 			err = fmt.Errorf("%w (--from was not given, and is %s then)", err, c.String("from"))

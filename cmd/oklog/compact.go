@@ -95,7 +95,9 @@ func runCompact(c *cli.Context, std streams) error {
 		if url != "" {
 			j.log.Info("serving metrics", "url", url+"/metrics")
 		}
-		return j.runEvery(c, every)
+		compactEvery(c.Context, j.c, j.log, every, j.push)
+		j.log.Info("stopped")
+		return nil
 	}
 	return j.runOnce(c)
 }
@@ -217,33 +219,32 @@ func (j *job) runOnce(c *cli.Context) error {
 // errGoesOn tells of a command that was stopped and repeats nothing.
 var errGoesOn = fmt.Errorf("%w: what was done stays, and the next run goes on from there", errInterrupted)
 
-func (j *job) runEvery(c *cli.Context, every time.Duration) error {
+// compactEvery runs a compactor now and then until ctx is done. after is called after each run.
+func compactEvery(ctx context.Context, c *compact.Compactor, log *slog.Logger, every time.Duration, after func(context.Context)) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
-		r, err := j.c.Run(c.Context)
-		switch {
-		case c.Context.Err() != nil:
-			j.log.Info("stopped: what was under way is begun anew by the next run")
-			return nil
-		case err != nil:
-			j.log.Error("a run has failed; the next one goes on", "cause", flags.OneLine(err), "done", r.String())
-		default:
-			j.log.Info("done for now", "what", r.String(), "segments", r.Segments, "backlog", r.Backlog, "waiting", r.Waiting, "took", r.Took.Round(time.Millisecond))
+		r, err := c.Run(ctx)
+		if ctx.Err() != nil {
+			return // what was under way is begun anew by the next run
+		}
+		if err != nil {
+			log.Error("compaction has failed; the next run goes on", "cause", flags.OneLine(err), "done", r.String())
+		} else {
+			log.Info("compaction is done for now", "what", r.String(), "segments", r.Segments, "backlog", r.Backlog, "waiting", r.Waiting, "took", r.Took.Round(time.Millisecond))
 		}
 		level := slog.LevelWarn
 		if !r.Sound() {
 			level = slog.LevelError
 		}
 		for _, what := range findings(r, err) {
-			j.log.Log(c.Context, level, "needs a look", "what", what)
+			log.Log(ctx, level, "compaction has found what needs a look", "what", what)
 		}
-		j.push(c.Context)
+		after(ctx)
 		select {
 		case <-tick.C:
-		case <-c.Context.Done():
-			j.log.Info("stopped")
-			return nil
+		case <-ctx.Done():
+			return
 		}
 	}
 }

@@ -390,7 +390,7 @@ func TestCompactEvery(t *testing.T) {
 	go func() {
 		done <- run(ctx, with(buckets, "oklog", "compact", "--every", "1h", "--quiet", "0", "--http", "127.0.0.1:0"), streams{strings.NewReader(""), &out, &errs})
 	}()
-	text := errs.await(t, "done for now")
+	text := errs.await(t, "compaction is done for now")
 	defer http.DefaultClient.CloseIdleConnections()
 	url := strings.TrimSuffix(regexp.MustCompile(`http://\S+/metrics`).FindString(text), "/metrics")
 	for path, wants := range map[string][]string{
@@ -486,7 +486,8 @@ func TestCompactPush(t *testing.T) {
 func TestExamples(t *testing.T) {
 	dirs, buckets := folders(t, 2)
 	fill(t, buckets, "web", 10, ago(0), ago(0))
-	vars := strings.NewReplacer(`"$A"`, buckets[1], `"$B"`, buckets[3], `"$JOB_COMPLETION_INDEX/4"`, "0/4", "file:///var/lib/oklog/bucket", buckets[1], "127.0.0.1:7652", "127.0.0.1:0")
+	_, other := folders(t, 1)
+	vars := strings.NewReplacer(`"$A"`, buckets[1], `"$B"`, buckets[3], `"$JOB_COMPLETION_INDEX/4"`, "0/4", "file:///var/lib/oklog/bucket", other[1], "127.0.0.1:7652", "127.0.0.1:0")
 	t.Setenv("OKLOG_BUCKET", buckets[1]+","+buckets[3])
 	n := 0
 	for _, command := range []string{"compact", "repair", "verify", "retention", "trash"} {

@@ -11,9 +11,11 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"oklog/cmd/internal/flags"
+	"oklog/compact"
 	"oklog/ingest"
 	"oklog/ingest/stream"
 	"oklog/objstore"
+	"oklog/objstore/open"
 )
 
 func ingestCommand(std streams) *cli.Command {
@@ -73,10 +75,14 @@ func runIngest(c *cli.Context, std streams) error {
 // parts is an ingester's configuration, and what it is to be connected with.
 //
 //	stream ──▶ ingest ──▶ bucket        HTTP: health of both, metrics of all
+//	                      │    ▲
+//	                      └────┘ compact, in oklog up
 type parts struct {
-	log    *slog.Logger
-	ingest ingest.Config
-	stream stream.Config
+	log     *slog.Logger
+	ingest  ingest.Config
+	stream  stream.Config
+	compact compact.Config
+	every   time.Duration // between runs of compact; 0: there are none
 }
 
 // ingestParts reads the flags that ingest and up share.
@@ -113,7 +119,30 @@ func (p parts) run(c *cli.Context, ready func(http string)) error {
 	}
 	defer stop()
 	ready(http)
+	if p.every > 0 {
+		stop, err := p.startCompactor(c.Context, b, reg)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
 	return ingestFrom(c.Context, p.ingest, s, b, reg)
+}
+
+// startCompactor has the buckets compacted until the function that it returns is called.
+func (p parts) startCompactor(ctx context.Context, b *open.Opened, reg prometheus.Registerer) (stop func(), err error) {
+	p.compact.Copies, p.compact.Logger, p.compact.Registerer = copiesOf(b), p.log.With("part", "compact"), reg
+	c, err := compact.New(p.compact)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		compactEvery(ctx, c, p.compact.Logger, p.every, func(context.Context) {})
+	}()
+	return func() { cancel(); <-ended }, nil
 }
 
 // ingestFrom runs an ingester until ctx is done.

@@ -15,7 +15,6 @@ import (
 
 	"oklog/cmd/internal/flags"
 	"oklog/compact"
-	"oklog/objstore"
 	"oklog/objstore/open"
 )
 
@@ -66,9 +65,7 @@ func openJobWithArgs(c *cli.Context, std streams, cfg compact.Config) (j *job, e
 		return nil, err
 	}
 	cfg.Quorum, cfg.Logger, cfg.Registerer = c.Int("write-quorum"), j.log, j.reg
-	for i, b := range j.buckets() {
-		cfg.Copies = append(cfg.Copies, compact.Copy{Name: j.bucket.Names()[i], Bucket: b})
-	}
+	cfg.Copies = copiesOf(j.bucket)
 	if j.c, err = compact.New(cfg); err != nil {
 		j.close()
 		return nil, err
@@ -78,12 +75,16 @@ func openJobWithArgs(c *cli.Context, std streams, cfg compact.Config) (j *job, e
 
 func (j *job) close() { closing(j.log, "bucket", j.bucket.Close) }
 
-// buckets are the buckets, one by one.
-func (j *job) buckets() []objstore.Bucket {
-	if several := j.bucket.Copies(); len(several) > 0 {
-		return several
+// copiesOf are the buckets that were opened, one by one.
+func copiesOf(b *open.Opened) (copies []compact.Copy) {
+	buckets := b.Copies()
+	if len(buckets) == 0 {
+		buckets = append(buckets, b.Bucket)
 	}
-	return []objstore.Bucket{j.bucket.Bucket}
+	for i, name := range b.Names() {
+		copies = append(copies, compact.Copy{Name: name, Bucket: buckets[i]})
+	}
+	return copies
 }
 
 // noteTopic says so if there is nothing of a topic: it may be misspelt.

@@ -10,22 +10,25 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"oklog/cmd/internal/flags"
+	"oklog/compact"
 	"oklog/ingest/stream"
 	"oklog/ingest/stream/embedded"
 	"oklog/objstore/open"
+	"oklog/objstore/segment"
 )
 
 // up, all in one process:
 //
 //	oklog forward ──TCP──▶ embedded NATS ──in process──▶ ingest ──▶ file://DIR/bucket
 //	                       DIR/jetstream                            or --bucket
-//	                       or --nats
+//	                       or --nats                                │    ▲
+//	                                                                └────┘ compact
 func upCommand(std streams) *cli.Command {
 	return &cli.Command{
 		Name:  "up",
 		Usage: "run all of it in one process",
-		Description: "Starts a NATS server with JetStream in DIR/jetstream, and an ingester that stores segments in the folder DIR/bucket. What was published\n" +
-			"and acked survives a crash of the machine. --nats and --bucket take the place of the embedded parts.\n\n" +
+		Description: "Starts a NATS server with JetStream in DIR/jetstream, an ingester that stores segments in the folder DIR/bucket, and a compactor that\n" +
+			"merges them. What was published and acked survives a crash of the machine. --nats and --bucket take the place of the embedded parts.\n\n" +
 			"Examples:\n\n" +
 			"   oklog up --data /var/lib/oklog\n\n" +
 			"   oklog up --data ./data --bucket 's3://minioadmin:minioadmin@127.0.0.1:9000/logs?tls=false'",
@@ -33,10 +36,14 @@ func upCommand(std streams) *cli.Command {
 			&cli.StringFlag{Name: "data", Usage: "`DIR` that holds everything; made when absent", EnvVars: []string{"OKLOG_DATA"}},
 			&cli.StringFlag{Name: "http", Usage: "`ADDRESS` for /healthz, /readyz and /metrics; none if empty", Value: "127.0.0.1:7650", EnvVars: []string{"OKLOG_HTTP"}},
 			&cli.StringFlag{Name: "nats-listen", Usage: "`ADDRESS` of the embedded NATS server", Value: "127.0.0.1:4222", EnvVars: []string{"OKLOG_NATS_LISTEN"}, Category: "NATS"},
+			flags.Age("compact-every", "compact the buckets every `TIME`, as oklog compact does; 0: never", "10m", catCompact),
 		}, flags.NATS("`URL` of a NATS server to use instead of the embedded one"), flags.NATSLimits(), flags.Buckets(), []cli.Flag{flags.WriteQuorum(flags.StoredAt)}, ingestFlags(), flags.Log()),
 		Action: func(c *cli.Context) error { return runUp(c, std) },
 	}
 }
+
+// What compaction makes of segments, and takes in memory besides --memory, in bytes: less than a compactor of its own.
+const upTarget, upMemory = 32 << 20, 128 << 20
 
 func runUp(c *cli.Context, std streams) error {
 	p, err := ingestParts(c, std)
@@ -49,6 +56,17 @@ func runUp(c *cli.Context, std streams) error {
 	dir, err := filepath.Abs(c.String("data"))
 	if err != nil {
 		return fmt.Errorf("find the folder %s: %w (--data)", c.String("data"), err)
+	}
+	if p.every, err = flags.AgeOf(c, "compact-every"); err != nil {
+		return err
+	}
+	if p.every > 0 {
+		memory, err := flags.Bytes(c, "memory")
+		if err != nil {
+			return err
+		}
+		p.compact = compact.Config{Quorum: c.Int("write-quorum"), Level: segment.Best, Target: upTarget, Memory: upMemory}
+		flags.LimitMemory(memory + upMemory)
 	}
 	natsURL := p.stream.URL
 	if natsURL == "" {

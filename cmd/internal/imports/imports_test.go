@@ -56,6 +56,7 @@ func outside() map[string][]string {
 		"golang.org/x/term":                                         {"cmd/"},
 		"github.com/prometheus/client_golang":                       {"cmd/oklog", "compact", "ingest", "ingest/forward", "objstore/metrics"},
 		"github.com/prometheus/client_golang/prometheus/promhttp":   {"cmd/"},
+		"github.com/prometheus/client_golang/prometheus/push":       {"cmd/"},
 		"github.com/prometheus/client_golang/prometheus/collectors": {"cmd/"},
 		"github.com/prometheus/client_golang/prometheus/promauto":   {"nobody"},
 		"github.com/prometheus/client_golang/prometheus/testutil":   {"nobody"},
