@@ -51,13 +51,17 @@ type Report struct {
 	Purged       int   `json:"purged"` // from the trash
 	PurgedBytes  int64 `json:"purged_bytes"`
 
+	ExpiredTopics []ExpiredReport `json:"expired_topics,omitempty"` // Expired, by topic
+
 	Copied        int   `json:"copied"` // missing or damaged copies that were made
 	CopiedBytes   int64 `json:"copied_bytes"`
 	Replaced      int   `json:"copied_over_damaged"` // of these, in the place of damaged ones
 	MissingCopies int   `json:"missing_copies"`      // of what was written
 	BadCopies     int   `json:"bad_copies"`          // damaged, where another copy is sound
 
-	Backlog int `json:"backlog"` // small or overlapping segments that are left
+	Differing int `json:"differing"` // segments with copies of different sizes
+
+	Backlog int `json:"backlog"` // small or overlapping segments that are left to be merged, when their day has settled at the latest
 	Waiting int `json:"waiting"` // segments that are replaced and not deleted yet
 
 	DamagedSegments int       `json:"damaged_segments"` // that no copy of is sound
@@ -84,10 +88,20 @@ type JobReport struct {
 	Segments    int       `json:"segments"`
 	Bytes       int64     `json:"bytes"`
 	Text        int64     `json:"text"`
-	Level       int       `json:"level"`
+	Generation  int       `json:"generation"`
 	IntoAbout   int       `json:"into_about"`
 	BytesAbout  int64     `json:"bytes_about"`
 	RecordCount int64     `json:"records"`
+}
+
+// ExpiredReport is what has expired of a topic.
+type ExpiredReport struct {
+	Topic    string        `json:"topic"`
+	Keep     time.Duration `json:"keep_ns"`
+	From     time.Time     `json:"from"`
+	To       time.Time     `json:"to"`
+	Segments int           `json:"segments"`
+	Bytes    int64         `json:"bytes"`
 }
 
 func (r *Report) locked(f func()) {
@@ -109,6 +123,9 @@ func (r *Report) day(d *day, now time.Time) {
 		r.Segments += len(d.segments)
 		for _, s := range d.segments {
 			r.Bytes += s.Size
+			if s.Odd != 0 {
+				r.Differing++
+			}
 			last := s.last()
 			if by := last.Sub(now); by > skewAhead || last.Year() < skewYear {
 				if r.Skewed++; len(r.Skews) < maxNamed {
@@ -151,7 +168,7 @@ func (r *Report) plan(jobs []*Job) {
 			}
 			r.Jobs = append(r.Jobs, JobReport{
 				Topic: j.Topic, Day: j.Day, From: at(j.Inputs[0].Name.First.Time()), To: at(j.Through.Time()), Segments: len(j.Inputs), Bytes: j.Size, Text: j.Text,
-				Level: int(j.Generation), IntoAbout: int(int64(blocksPart*float64(about))/j.maxSize) + 1, BytesAbout: about, RecordCount: j.Records,
+				Generation: int(j.Generation), IntoAbout: int(int64(blocksPart*float64(about))/j.maxSize) + 1, BytesAbout: about, RecordCount: j.Records,
 			})
 			r.Merges++
 			r.MergedIn += len(j.Inputs)
@@ -223,6 +240,18 @@ func (r *Report) trashed(e *expired) {
 	r.locked(func() {
 		r.Expired += len(e.segments)
 		r.ExpiredBytes += e.bytes
+		if len(e.segments) > 0 {
+			t := ExpiredReport{Topic: e.topic, Keep: time.Duration(e.keep), Segments: len(e.segments), Bytes: e.bytes}
+			for _, s := range e.segments {
+				if first := ulid.Time(s.Name.First.Time()).UTC(); t.From.IsZero() || first.Before(t.From) {
+					t.From = first
+				}
+				if s.last().After(t.To) {
+					t.To = s.last()
+				}
+			}
+			r.ExpiredTopics = append(r.ExpiredTopics, t)
+		}
 		for _, s := range e.segments {
 			if r.DryRun && len(r.ExpiredKeys) < maxNamed {
 				r.ExpiredKeys = append(r.ExpiredKeys, s.Key())
@@ -242,29 +271,33 @@ func (r *Report) refuse(format string, args ...any) {
 	r.locked(func() { r.Refused = append(r.Refused, fmt.Sprintf(format, args...)) })
 }
 
-// left takes down what a day is like afterwards.
+// left takes down what a day is like afterwards. Of what is left to do, it counts what would be done if the day had settled: a small segment that
+// is alone is as it should be.
 func (r *Report) left(d *day, cl claims, small int64) {
+	var inputs []input
+	waiting := 0
+	for _, s := range d.segments {
+		rest, open := cl.rest(s, readable)
+		switch {
+		case !open:
+			waiting++
+		case s.damaged || s.expired || s.Odd != 0 || s.Name.Generation >= MaxGeneration:
+		default:
+			inputs = append(inputs, input{s, rest})
+		}
+	}
+	slices.SortFunc(inputs, byStart)
 	r.locked(func() {
-		var last *Segment
-		for _, s := range d.segments {
-			if _, open := cl.rest(s, readable); !open {
-				r.Waiting++
-				continue
-			}
-			overlaps := last != nil && s.Name.First.Compare(last.Name.Last) <= 0
-			if s.Size < small || overlaps {
-				r.Backlog++
-			}
-			if last == nil || s.Name.Last.Compare(last.Name.Last) > 0 {
-				last = s
-			}
+		r.Waiting += waiting
+		for _, run := range runs(inputs, nil, rules{target: small * smallPart}) {
+			r.Backlog += len(run)
 		}
 	})
 }
 
 // Sound tells that nothing was found that somebody should look at.
 func (r *Report) Sound() bool {
-	return r.DamagedSegments == 0 && len(r.Lost) == 0 && len(r.Refused) == 0 && len(r.Away) == 0
+	return r.DamagedSegments == 0 && r.BadCopies == 0 && r.Differing == 0 && len(r.Lost) == 0 && len(r.Refused) == 0 && len(r.Away) == 0
 }
 
 // String is a line.

@@ -113,7 +113,7 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 			return search(ctx, opts, log, stdout, stderr)
 		}))
 	}
-	err := app.RunContext(ctx, reorder(args, app.Flags))
+	err := app.RunContext(ctx, flags.First(args, app.Flags))
 	switch {
 	case ctx.Err() != nil:
 		return exitInterrupt

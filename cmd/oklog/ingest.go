@@ -140,7 +140,7 @@ func (p parts) startCompactor(ctx context.Context, b *open.Opened, reg prometheu
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		compactEvery(ctx, c, p.compact.Logger, p.every)
+		compactEvery(ctx, c, p.compact.Logger, p.every, func(context.Context) {})
 	}()
 	return func() { cancel(); <-ended }, nil
 }

@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -87,7 +88,7 @@ func run(ctx context.Context, args []string, std streams) int {
 			sub.OnUsageError = usageError
 		}
 	}
-	err := app.RunContext(ctx, args)
+	err := app.RunContext(ctx, flagsFirst(app, args))
 	if err == nil {
 		return exitOK
 	}
@@ -102,6 +103,31 @@ func run(ctx context.Context, args []string, std streams) int {
 		return exitInterrupt
 	}
 	return exitError
+}
+
+// flagsFirst puts the flags of a command in front of its arguments.
+func flagsFirst(app *cli.App, args []string) []string {
+	commands := app.Commands
+	for i := 1; i < len(args); i++ {
+		n := slices.IndexFunc(commands, func(c *cli.Command) bool { return c.HasName(args[i]) })
+		if n < 0 {
+			break
+		}
+		c := commands[n]
+		if len(c.Subcommands) == 0 {
+			return append(slices.Clone(args[:i]), flags.First(args[i:], c.Flags)...)
+		}
+		commands = c.Subcommands
+	}
+	return args
+}
+
+// noSubcommand is the action of a command that only has others.
+func noSubcommand(c *cli.Context) error {
+	if c.Args().Present() {
+		return fmt.Errorf("there is no command %q: see %s --help", c.Args().First(), c.Command.HelpName)
+	}
+	return cli.ShowSubcommandHelp(c)
 }
 
 // usageError keeps the library from printing all of the help where one line says what is wrong.

@@ -23,17 +23,23 @@ func retentionCommand(std streams) *cli.Command {
 		Description: "The policy is a small object in the buckets, which oklog compact goes by: a segment expires when its last record is older than its topic is kept,\n" +
 			"and then spends a day in the trash (see oklog trash). Without a policy everything is kept.\n\n" +
 			"Examples:\n\n" +
-			"   export OKLOG_BUCKET=s3://minio:9000/logs?tls=false\n" +
+			"   export OKLOG_BUCKET='s3://minio:9000/logs?tls=false'\n" +
 			"   oklog retention set web 30d\n" +
-			"   oklog retention set --all 90d            topics that are not named\n" +
+			"   oklog retention set --all 90d            # topics that are not named\n" +
 			"   oklog retention set audit forever\n" +
-			"   oklog retention set web default          as the topics that are not named\n" +
-			"   oklog retention show",
+			"   oklog retention set web default          # as the topics that are not named\n" +
+			"   oklog retention show\n" +
+			"   oklog compact --dry-run                  # what would expire\n\n" +
+			"It needs all the buckets: one that is away may hold a later policy. What has expired of a topic all at once, more than a quarter of it, is\n" +
+			"refused: oklog compact --yes takes it, once.",
+		HideHelpCommand: true,
+		Action:          noSubcommand,
 		Subcommands: []*cli.Command{
 			{
 				Name: "set", Usage: "set it for a topic, or for all that are not named", ArgsUsage: "TOPIC TIME | --all TIME",
-				Flags:  append(buckets(), &cli.BoolFlag{Name: "all", Usage: "for the topics that are not named"}),
-				Action: func(c *cli.Context) error { return setRetention(c, std) },
+				Description: "TIME is one like 12h, 30d or 8w, forever, or default: as the topics that are not named.",
+				Flags:       append(buckets(), &cli.BoolFlag{Name: "all", Usage: "for the topics that are not named"}),
+				Action:      func(c *cli.Context) error { return setRetention(c, std) },
 			},
 			{
 				Name: "show", Usage: "show it", Flags: append(buckets(), &cli.BoolFlag{Name: "json", Usage: "as JSON"}),
@@ -67,7 +73,7 @@ func setRetention(c *cli.Context, std streams) error {
 		want = 1
 	}
 	if len(args) != want {
-		return errors.New("want a topic and a time, such as oklog retention set web 30d, or --all and a time: oklog retention set --all 90d (flags come first)")
+		return errors.New("want a topic and a time, such as oklog retention set web 30d, or --all and a time: oklog retention set --all 90d")
 	}
 	keep, err := keepOf(args[len(args)-1])
 	if err != nil {
@@ -95,6 +101,9 @@ func setRetention(c *cli.Context, std streams) error {
 	}
 	if err := j.c.SetPolicy(c.Context, p); err != nil {
 		return err
+	}
+	if !c.Bool("all") && keep != nil {
+		j.noteTopic(c.Context, args[0])
 	}
 	return printPolicy(std, p)
 }
@@ -125,25 +134,19 @@ func printPolicy(std streams, p compact.Policy) error {
 	tw := tabwriter.NewWriter(std.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "TOPIC\tKEPT")
 	for _, topic := range slices.Sorted(maps.Keys(p.Topics)) {
-		fmt.Fprintf(tw, "%s\t%s\n", topic, age(p.Topics[topic]))
+		fmt.Fprintf(tw, "%s\t%s\n", topic, kept(p.Topics[topic]))
 	}
 	others := "forever, unless oklog compact is told --retention"
 	if p.All != nil {
-		others = age(*p.All)
+		others = kept(*p.All)
 	}
 	fmt.Fprintf(tw, "(others)\t%s\n", others)
 	return tw.Flush()
 }
 
-// age is a time as people type it.
-func age(k compact.Keep) string {
-	const day = 24 * time.Hour
-	switch d := time.Duration(k); {
-	case d == 0:
+func kept(k compact.Keep) string {
+	if k == 0 {
 		return "forever"
-	case d%day == 0:
-		return fmt.Sprintf("%dd", d/day)
-	default:
-		return d.String()
 	}
+	return age(time.Duration(k))
 }

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
+	"sync/atomic"
 	"text/tabwriter"
 	"time"
 
@@ -35,9 +35,12 @@ func trashCommand(std streams) *cli.Command {
 			"   oklog trash restore --topic web --all\n" +
 			"   oklog trash purge --topic web --all\n\n" +
 			"What is restored is found by queries again. It is kept for as long as its topic is, counted from now: set that first where it was wrong (oklog retention set).",
+		HideHelpCommand: true,
+		Action:          noSubcommand,
 		Subcommands: []*cli.Command{
 			{Name: "ls", Usage: "list what is there", Flags: concat(flags.Buckets(), []cli.Flag{
-				&cli.StringFlag{Name: "topic", Usage: "only this `TOPIC`", EnvVars: []string{"OKLOG_TOPIC"}}}, flags.Log()),
+				&cli.StringFlag{Name: "topic", Usage: "only this `TOPIC`", EnvVars: []string{"OKLOG_TOPIC"}},
+				&cli.BoolFlag{Name: "json", Usage: "as JSON, an object a line"}}, flags.Log()),
 				Action: func(c *cli.Context) error { return listTrash(c, std) }},
 			{Name: "restore", Usage: "put segments back", ArgsUsage: "KEY... | --all", Flags: some("restore"),
 				Action: func(c *cli.Context) error {
@@ -61,33 +64,44 @@ func listTrash(c *cli.Context, std streams) error {
 		if err != nil {
 			return err
 		}
-		if n == 0 {
-			fmt.Fprintln(tw, "MOVED HERE\tFROM\tTO\tRECORDS\tBYTES\tKEY")
-		}
 		n++
 		size += t.Size
-		at := func(id ulid.ULID) string { return ulid.Time(id.Time()).UTC().Format("2006-01-02 15:04:05") }
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", t.At.Format("2006-01-02 15:04:05"), at(t.Name.First), at(t.Name.Last), humanize.Comma(t.Name.Records), bytesOf(t.Size), t.Key())
-	}
-	if n == 0 {
-		fmt.Fprintln(std.out, "the trash is empty")
-		return nil
+		first, last := ulid.Time(t.Name.First.Time()).UTC(), ulid.Time(t.Name.Last.Time()).UTC()
+		if c.Bool("json") {
+			if err := printLine(std.out, trashLine{t.Key(), t.At.UTC(), first, last, t.Name.Records, t.Size}); err != nil {
+				return fmt.Errorf("print JSON: %w", err)
+			}
+			continue
+		}
+		if n == 1 {
+			fmt.Fprintln(tw, "MOVED HERE (UTC)\tFROM\tTO\tRECORDS\tBYTES\tKEY")
+		}
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", utc(t.At), utc(first), utc(last), humanize.Comma(t.Name.Records), bytesOf(t.Size), t.Key())
 	}
 	if err := tw.Flush(); err != nil {
-		return err
+		return fmt.Errorf("print: %w", err)
 	}
-	fmt.Fprintf(std.out, "%d segments of %s\n", n, bytesOf(size))
+	if n == 0 {
+		fmt.Fprintln(j.std.err, "the trash is empty")
+		return nil
+	}
+	fmt.Fprintf(j.std.err, "%s of %s\n", count(n, "segment"), bytesOf(size))
 	return nil
+}
+
+// trashLine is a segment in the trash as JSON.
+type trashLine struct {
+	Key     string    `json:"key"`
+	Moved   time.Time `json:"moved"`
+	From    time.Time `json:"from"`
+	To      time.Time `json:"to"`
+	Records int64     `json:"records"`
+	Bytes   int64     `json:"bytes"`
 }
 
 // changeTrash does something with the segments in the trash that the arguments name.
 func changeTrash(c *cli.Context, std streams, done string, do func(*compact.Compactor, context.Context, compact.Trashed) error) error {
 	keys := c.Args().Slice()
-	for _, k := range keys {
-		if strings.HasPrefix(k, "-") {
-			return fmt.Errorf("the flag %s stands behind a key: flags come first", k)
-		}
-	}
 	if (len(keys) == 0) != c.Bool("all") {
 		return errors.New("want the keys of segments as oklog trash ls prints them, or --all")
 	}
@@ -110,14 +124,28 @@ func changeTrash(c *cli.Context, std streams, done string, do func(*compact.Comp
 	if len(left) > 0 {
 		return fmt.Errorf("%s is not in the trash: oklog trash ls shows what is", left[0])
 	}
-	var size int64
+	var n, size atomic.Int64
 	start := time.Now()
-	for i, t := range chosen {
-		if err := do(j.c, c.Context, t); err != nil {
-			return fmt.Errorf("%w (%d of %d were %s)", err, i, len(chosen), done)
+	stop := j.draw(func(took time.Duration) string {
+		return fmt.Sprintf("%s of %s %s  %s", humanize.Comma(n.Load()), count(len(chosen), "segment"), done, took.Round(time.Second))
+	})
+	for _, t := range chosen {
+		if err = do(j.c, c.Context, t); err != nil {
+			break
 		}
-		size += t.Size
+		n.Add(1)
+		size.Add(t.Size)
 	}
-	fmt.Fprintf(std.out, "%d segments of %s %s in %s\n", len(chosen), bytesOf(size), done, time.Since(start).Round(time.Millisecond))
+	stop()
+	switch {
+	case err != nil && c.Context.Err() != nil:
+		return fmt.Errorf("%w: %d of %s %s", errInterrupted, n.Load(), count(len(chosen), "segment"), done)
+	case err != nil:
+		return fmt.Errorf("%w (%d of %s %s)", err, n.Load(), count(len(chosen), "segment"), done)
+	case len(chosen) == 0:
+		fmt.Fprintln(std.out, "the trash is empty")
+	default:
+		fmt.Fprintf(std.out, "%s of %s %s in %s\n", count(n.Load(), "segment"), bytesOf(size.Load()), done, time.Since(start).Round(time.Millisecond))
+	}
 	return nil
 }

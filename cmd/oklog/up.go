@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -37,7 +36,7 @@ func upCommand(std streams) *cli.Command {
 			&cli.StringFlag{Name: "data", Usage: "`DIR` that holds everything; made when absent", EnvVars: []string{"OKLOG_DATA"}},
 			&cli.StringFlag{Name: "http", Usage: "`ADDRESS` for /healthz, /readyz and /metrics; none if empty", Value: "127.0.0.1:7650", EnvVars: []string{"OKLOG_HTTP"}},
 			&cli.StringFlag{Name: "nats-listen", Usage: "`ADDRESS` of the embedded NATS server", Value: "127.0.0.1:4222", EnvVars: []string{"OKLOG_NATS_LISTEN"}, Category: "NATS"},
-			&cli.DurationFlag{Name: "compact-every", Usage: "compact the buckets every `TIME`, as oklog compact does; 0: never", Value: 10 * time.Minute, EnvVars: []string{"OKLOG_COMPACT_EVERY"}, Category: catCompact},
+			flags.Age("compact-every", "compact the buckets every `TIME`, as oklog compact does; 0: never", "10m", catCompact),
 		}, flags.NATS("`URL` of a NATS server to use instead of the embedded one"), flags.NATSLimits(), flags.Buckets(), []cli.Flag{flags.WriteQuorum(flags.StoredAt)}, ingestFlags(), flags.Log()),
 		Action: func(c *cli.Context) error { return runUp(c, std) },
 	}
@@ -58,8 +57,8 @@ func runUp(c *cli.Context, std streams) error {
 	if err != nil {
 		return fmt.Errorf("find the folder %s: %w (--data)", c.String("data"), err)
 	}
-	if p.every = c.Duration("compact-every"); p.every < 0 {
-		return fmt.Errorf("bad time %s: want 0 or more, like 10m (--compact-every)", p.every)
+	if p.every, err = flags.AgeOf(c, "compact-every"); err != nil {
+		return err
 	}
 	if p.every > 0 {
 		memory, err := flags.Bytes(c, "memory")

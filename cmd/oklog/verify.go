@@ -62,22 +62,27 @@ func runVerify(c *cli.Context, std streams) error {
 	stop := j.watch("verifying")
 	v, err := j.c.Verify(c.Context, from, to, func(where string, err error) {
 		if c.Bool("json") {
-			_ = printLine(std.out, map[string]string{"object": where, "problem": err.Error()}) // there is the exit status
+			_ = printLine(j.std.out, map[string]string{"object": where, "problem": err.Error()}) // there is the exit status
 			return
 		}
-		fmt.Fprintf(std.out, "%s: %s\n", where, flags.OneLine(err))
+		fmt.Fprintf(j.std.out, "%s: %s\n", where, flags.OneLine(err))
 	})
 	stop()
 	if c.Context.Err() != nil {
 		return errInterrupted
 	}
-	summary := fmt.Sprintf("%d segments, %d copies of %s, %s of text, looked at in %s: ", v.Segments, v.Copies, bytesOf(v.Bytes), bytesOf(v.Text), v.Took.Round(time.Millisecond))
-	if v.Findings > 0 {
-		summary += fmt.Sprintf("%d things are wrong", v.Findings)
-	} else {
-		summary += "all is well"
+	if topic := c.String("topic"); topic != "" && v.Segments == 0 && err == nil {
+		j.noteTopic(c.Context, topic)
 	}
-	fmt.Fprintln(j.std.err, summary)
+	verdict := "all is well"
+	switch {
+	case v.Findings > 0:
+		verdict = count(v.Findings, "thing is", "things are") + " wrong"
+	case err != nil:
+		verdict = "not everything could be read"
+	}
+	fmt.Fprintf(j.std.err, "looked at %s, %s of %s, %s of text, in %s: %s\n", count(v.Segments, "segment"), count(v.Copies, "copy", "copies"), bytesOf(v.Bytes), bytesOf(v.Text),
+		v.Took.Round(time.Millisecond), verdict)
 	switch {
 	case err != nil:
 		return err

@@ -19,6 +19,7 @@ import (
 	"oklog/ingest/stream"
 	"oklog/objstore"
 	"oklog/objstore/open"
+	"oklog/query"
 )
 
 const (
@@ -112,6 +113,21 @@ func Bytes(c *cli.Context, name string) (int64, error) {
 		return 0, fmt.Errorf("bad size %q: want a number of bytes like 64MiB or 1.5GB (--%s)", c.String(name), name)
 	}
 	return int64(n), nil
+}
+
+// Age is a flag that takes a time of hours, days or weeks: 90s, 12h, 7d, 1w. AgeOf reads it.
+func Age(name, usage, value, category string) *cli.StringFlag {
+	return &cli.StringFlag{Name: name, Usage: usage, Value: value, DefaultText: value, Category: category,
+		EnvVars: []string{"OKLOG_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))}}
+}
+
+// AgeOf reads a flag made with Age.
+func AgeOf(c *cli.Context, name string) (time.Duration, error) {
+	d, err := query.ParseAge(c.String(name))
+	if err != nil {
+		return 0, fmt.Errorf("bad time %q: want one like 90s, 12h or 7d (--%s)", c.String(name), name)
+	}
+	return d, nil
 }
 
 // Positive refuses durations that are not.

@@ -1,0 +1,60 @@
+package flags
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/urfave/cli/v2"
+)
+
+func TestFirst(t *testing.T) {
+	known := []cli.Flag{&cli.BoolFlag{Name: "all", Aliases: []string{"a"}}, &cli.StringFlag{Name: "topic", Aliases: []string{"t"}}}
+	f := func(args, want string) {
+		t.Helper()
+		if have := strings.Join(First(strings.Fields(args), known), " "); have != want {
+			t.Errorf("of %q: want %q, have %q", args, want, have)
+		}
+	}
+	f("", "")
+	f("cmd", "cmd --")
+	f("cmd web 30d --all", "cmd --all -- web 30d")
+	f("cmd key --topic t", "cmd --topic t -- key")
+	f("cmd key --topic=t other", "cmd --topic=t -- key other")
+	f("cmd key -at t", "cmd -a -t t -- key")
+	f("cmd key -att", "cmd -a -t=t -- key")
+	f("cmd key --topic", "cmd --topic") // what is wrong is for the library to say
+	f("cmd key --wat", "cmd --wat -- key")
+	f("cmd - key", "cmd -- - key")
+	f("cmd key -- --all", "cmd -- key --all")
+}
+
+func TestAge(t *testing.T) {
+	f := func(want time.Duration, bad string, args ...string) {
+		t.Helper()
+		var have time.Duration
+		app := &cli.App{Name: "x", Flags: []cli.Flag{Age("grace", "keep for `TIME`", "1h", "")}, Action: func(c *cli.Context) (err error) {
+			have, err = AgeOf(c, "grace")
+			return err
+		}}
+		err := app.RunContext(context.Background(), append([]string{"x"}, args...))
+		if bad == "" && (err != nil || have != want) {
+			t.Errorf("%q: want %s, have %s: %v", args, want, have, err)
+		}
+		if bad != "" && (err == nil || err.Error() != bad) {
+			t.Errorf("%q: want the error\n%s\nhave\n%v", args, bad, err)
+		}
+	}
+	f(time.Hour, "")
+	f(0, "", "--grace", "0")
+	f(90*time.Second, "", "--grace", "1m30s")
+	f(7*24*time.Hour, "", "--grace", "7d")
+	f(8*24*time.Hour+time.Hour, "", "--grace", "1w1d1h")
+	f(0, `bad time "-1s": want one like 90s, 12h or 7d (--grace)`, "--grace", "-1s")
+	f(0, `bad time "5": want one like 90s, 12h or 7d (--grace)`, "--grace", "5")
+	f(0, `bad time "": want one like 90s, 12h or 7d (--grace)`, "--grace", "")
+	f(0, `bad time "9999999w": want one like 90s, 12h or 7d (--grace)`, "--grace", "9999999w")
+	t.Setenv("OKLOG_GRACE", "2d")
+	f(48*time.Hour, "")
+}
