@@ -29,7 +29,7 @@ type job struct {
 	c      *compact.Compactor
 }
 
-// openJob opens the buckets that the flags name for a compactor.
+// openJob opens the buckets that the flags name for a compactor. With cfg.DryRun it needs no right to write to them.
 func openJob(c *cli.Context, std streams, cfg compact.Config) (j *job, err error) {
 	if err := noArgs(c); err != nil {
 		return nil, err
@@ -61,7 +61,12 @@ func openJobWithArgs(c *cli.Context, std streams, cfg compact.Config) (j *job, e
 		}
 		flags.LimitMemory(cfg.Memory)
 	}
-	if j.bucket, err = openBuckets(c, j.log, j.reg, 0); err != nil {
+	if cfg.DryRun {
+		j.bucket, err = openBucketsToRead(c, j.log, j.reg)
+	} else {
+		j.bucket, err = openBuckets(c, j.log, j.reg, 0)
+	}
+	if err != nil {
 		return nil, err
 	}
 	cfg.Quorum, cfg.Logger, cfg.Registerer = c.Int("write-quorum"), j.log, j.reg
@@ -85,6 +90,19 @@ func copiesOf(b *open.Opened) (copies []compact.Copy) {
 		copies = append(copies, compact.Copy{Name: name, Bucket: buckets[i]})
 	}
 	return copies
+}
+
+// away tells which of the buckets cannot be listed.
+func (j *job) away(ctx context.Context) (names []string) {
+	for _, b := range copiesOf(j.bucket) {
+		for _, err := range b.List(ctx, "", "") {
+			if err != nil {
+				names = append(names, b.Name)
+			}
+			break
+		}
+	}
+	return names
 }
 
 // noteTopic says so if there is nothing of a topic: it may be misspelt.

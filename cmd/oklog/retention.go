@@ -109,7 +109,7 @@ func setRetention(c *cli.Context, std streams) error {
 }
 
 func showRetention(c *cli.Context, std streams) error {
-	j, err := openJob(c, std, compact.Config{})
+	j, err := openJob(c, std, compact.Config{DryRun: true})
 	if err != nil {
 		return err
 	}

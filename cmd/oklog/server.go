@@ -39,6 +39,15 @@ func openBuckets(c *cli.Context, log *slog.Logger, reg *prometheus.Registry, det
 	return flags.Open(c.Context, c, log, meter, detached)
 }
 
+// openBucketsToRead is openBuckets for what writes nothing.
+func openBucketsToRead(c *cli.Context, log *slog.Logger, reg *prometheus.Registry) (*open.Opened, error) {
+	meter, err := metrics.New(reg)
+	if err != nil {
+		return nil, err
+	}
+	return flags.OpenToRead(c.Context, c, log, meter)
+}
+
 // check tells whether a part is ready to work.
 type check struct {
 	name string

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"text/tabwriter"
 	"time"
@@ -53,7 +54,7 @@ func trashCommand(std streams) *cli.Command {
 }
 
 func listTrash(c *cli.Context, std streams) error {
-	j, err := openJob(c, std, compact.Config{})
+	j, err := openJob(c, std, compact.Config{DryRun: true})
 	if err != nil {
 		return err
 	}
@@ -80,6 +81,9 @@ func listTrash(c *cli.Context, std streams) error {
 	}
 	if err := tw.Flush(); err != nil {
 		return fmt.Errorf("print: %w", err)
+	}
+	if names := j.away(c.Context); len(names) > 0 {
+		return fmt.Errorf("%s cannot be used: there may be more in the trash", strings.Join(names, ", "))
 	}
 	if n == 0 {
 		fmt.Fprintln(j.std.err, "the trash is empty")

@@ -34,7 +34,7 @@ func verifyCommand(std streams) *cli.Command {
 }
 
 func runVerify(c *cli.Context, std streams) error {
-	cfg := compact.Config{Topic: c.String("topic")}
+	cfg := compact.Config{Topic: c.String("topic"), DryRun: true}
 	var err error
 	if cfg.Shard, cfg.Shards, err = shardOf(c); err != nil {
 		return err

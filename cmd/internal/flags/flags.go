@@ -4,6 +4,7 @@ package flags
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -19,6 +20,7 @@ import (
 	"oklog/ingest/stream"
 	"oklog/objstore"
 	"oklog/objstore/open"
+	"oklog/objstore/s3"
 	"oklog/query"
 )
 
@@ -94,11 +96,34 @@ const StoredAt = "how `MANY` of the buckets must have a segment before it counts
 func Open(ctx context.Context, c *cli.Context, log *slog.Logger, meter objstore.Meter, detached int64) (*open.Opened, error) {
 	urls := c.StringSlice("bucket")
 	if len(urls) == 0 {
-		return nil, fmt.Errorf("no bucket is named: add --bucket s3://HOST/BUCKET or --bucket file:///PATH, or set OKLOG_BUCKET")
+		return nil, errNoBucket
 	}
 	return open.Bucket(ctx, urls, open.Config{WriteQuorum: c.Int("write-quorum"), Logger: log, Meter: meter,
 		Replicated: objstore.ReplicatedConfig{DetachedBytes: detached}})
 }
+
+// OpenToRead opens the buckets named for a command that writes nothing, and needs no right to. Which of several is away is for the command to tell.
+func OpenToRead(ctx context.Context, c *cli.Context, log *slog.Logger, meter objstore.Meter) (*open.Opened, error) {
+	urls := c.StringSlice("bucket")
+	if len(urls) == 0 {
+		return nil, errNoBucket
+	}
+	b, err := open.Bucket(ctx, urls, open.Config{WriteQuorum: c.Int("write-quorum"), Logger: log, Meter: meter, ReadOnly: true, NoCheck: true,
+		S3: s3.Config{Attempts: s3.DefaultAttempts, AttemptTimeout: s3.DefaultAttemptTimeout}}) // each bucket counts: none is given up early
+	if err != nil {
+		return nil, err
+	}
+	for _, err := range b.List(ctx, "", "") {
+		if err != nil && len(urls) == 1 {
+			_ = b.Close(ctx) // the error at hand is the one to tell
+			return nil, err
+		}
+		break
+	}
+	return b, nil
+}
+
+var errNoBucket = errors.New("no bucket is named: add --bucket s3://HOST/BUCKET or --bucket file:///PATH, or set OKLOG_BUCKET")
 
 // Size is a flag that takes a number of bytes: 64MiB, 1.5GB, 1000. Bytes reads it.
 func Size(name, usage string, value int64, category string) *cli.StringFlag {
