@@ -181,7 +181,7 @@ func (r *reader) open() error {
 	open := func(at io.ReaderAt) error {
 		seg, err := r.dec.Open(at, r.s.Size)
 		if err == nil && (seg.First() != r.s.Name.First || seg.Last() != r.s.Name.Last || seg.Records() != r.s.Name.Records) {
-			err = fmt.Errorf("%w: it is not what its key says", segment.ErrCorrupt)
+			err = fmt.Errorf("%w: %w", segment.ErrCorrupt, segment.ErrMisnamed)
 		}
 		r.seg = seg
 		return err

@@ -95,7 +95,7 @@ func BenchmarkQuery(b *testing.B) {
 		size += int64(len(text))
 	}
 	e := newEngine(b, Config{Bucket: bucket})
-	all := Range{From: atTime(day0), To: atTime(day0.Add(24 * time.Hour))}
+	all := Range{From: segment.AtTime(day0), To: segment.AtTime(day0.Add(24 * time.Hour))}
 	for _, bench := range []struct {
 		name    string
 		pattern match.Pattern

@@ -32,7 +32,7 @@ func (r Range) covers(first, last ulid.ULID) bool {
 
 // times are the first and the last millisecond with an ID in the range, which must not be empty.
 func (r Range) times() (first, last time.Time) {
-	return ulid.Time(r.From.Time()).UTC(), ulid.Time(before(r.To).Time()).UTC()
+	return ulid.Time(r.From.Time()).UTC(), ulid.Time(segment.Before(r.To).Time()).UTC()
 }
 
 // ErrBound is what every error about a bound is.
@@ -66,14 +66,14 @@ func ParseRange(from, to string, now time.Time) (r Range, err error) {
 	}
 	r.From = exact
 	if isID {
-		r.From = after(exact)
+		r.From = segment.After(exact)
 	}
 	if to == "" {
-		r.To = atTime(now.Add(Ahead))
+		r.To = segment.AtTime(now.Add(Ahead))
 	} else if r.To, isID, err = parseBound("--to", to, now); err != nil {
 		return Range{}, err
 	} else if !isID && strings.TrimSpace(to) == "now" {
-		r.To = atTime(now.Add(time.Millisecond)) // what was logged this very instant is in
+		r.To = segment.AtTime(now.Add(time.Millisecond)) // what was logged this very instant is in
 	}
 	if r.Empty() {
 		return Range{}, fmt.Errorf("%w: --from %s is not before --to %s: %w: exchange or widen them", ErrBound, show(from), show(orNow(to)), ErrEmptyRange)
@@ -115,7 +115,7 @@ func parseBound(flag, text string, now time.Time) (id ulid.ULID, isID bool, err 
 		return bad("it is empty")
 	}
 	if s == "now" {
-		return atTime(now), false, nil
+		return segment.AtTime(now), false, nil
 	}
 	if len(s) == ulid.EncodedSize && !strings.ContainsAny(s, "-: ") {
 		id, err := ulid.ParseStrict(strings.ToUpper(s))
@@ -135,19 +135,19 @@ func parseBound(flag, text string, now time.Time) (id ulid.ULID, isID bool, err 
 		if t.Before(time.UnixMilli(0)) {
 			return bad("it is before 1970")
 		}
-		return atTime(t), false, nil
+		return segment.AtTime(t), false, nil
 	}
 	if len(s) >= 8 && s[4] == '-' {
 		return bad("not a time")
 	}
 	if t, ok := parseUnix(s); ok {
-		return atTime(t), false, nil
+		return segment.AtTime(t), false, nil
 	}
 	ago, err := ParseAge(s)
 	if err != nil {
 		return bad(err.Error())
 	}
-	return atTime(now.Add(-ago)), false, nil
+	return segment.AtTime(now.Add(-ago)), false, nil
 }
 
 // parseUnix reads seconds or milliseconds since 1970, told apart by their digits: as many as they have from 2001 to 2286.
@@ -208,33 +208,4 @@ func ParseAge(s string) (time.Duration, error) {
 		return 0, errTooLong
 	}
 	return total + d, nil
-}
-
-// atTime is the lowest ID of t's millisecond; times that no ULID has are brought to the nearest that one has.
-func atTime(t time.Time) ulid.ULID {
-	return segment.MakeID(uint64(min(max(t.UnixMilli(), 0), segment.MaxTime)), 0, 0)
-}
-
-// after is the ID that follows id; the greatest has none and stays.
-func after(id ulid.ULID) ulid.ULID {
-	next := id
-	for i := len(next) - 1; i >= 0; i-- {
-		next[i]++
-		if next[i] != 0 {
-			return next
-		}
-	}
-	return id
-}
-
-// before is the ID that precedes id; the lowest has none and stays.
-func before(id ulid.ULID) ulid.ULID {
-	prev := id
-	for i := len(prev) - 1; i >= 0; i-- {
-		prev[i]--
-		if prev[i] != 0xff {
-			return prev
-		}
-	}
-	return id
 }

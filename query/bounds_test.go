@@ -52,8 +52,8 @@ func TestParseRange(t *testing.T) {
 	f("60w", "300d", ms("2025-09-28T17:10:49.5Z"), ms("2026-01-26T17:10:49.5Z"))
 	f("9999w", "", ulid.ULID{}, end) // before 1970
 	exact := ulid.MustParse(id)
-	f(id, "", after(exact), end)
-	f(strings.ToLower(id), "", after(exact), end)
+	f(id, "", segment.After(exact), end)
+	f(strings.ToLower(id), "", segment.After(exact), end)
 	f("2020-01-01", id, ms("2020-01-01T00:00:00Z"), exact)
 }
 
@@ -98,12 +98,12 @@ func TestNeighbours(t *testing.T) {
 		{"0ZZZZZZZZZZZZZZZZZZZZZZZZZ", "10000000000000000000000000"},
 	} {
 		a, b := ulid.MustParse(c.a), ulid.MustParse(c.b)
-		if after(a) != b || before(b) != a {
-			t.Errorf("%s %s: have after %s, before %s", a, b, after(a), before(b))
+		if segment.After(a) != b || segment.Before(b) != a {
+			t.Errorf("%s %s: have after %s, before %s", a, b, segment.After(a), segment.Before(b))
 		}
 	}
 	top := ulid.MustParse("7ZZZZZZZZZZZZZZZZZZZZZZZZZ")
-	if after(top) != top || before(ulid.ULID{}) != (ulid.ULID{}) {
+	if segment.After(top) != top || segment.Before(ulid.ULID{}) != (ulid.ULID{}) {
 		t.Error("the ends have neighbours")
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"oklog/objstore"
+	"oklog/objstore/segment"
 	"oklog/query/match"
 )
 
@@ -62,7 +63,7 @@ func TestRealLogsBrute(t *testing.T) {
 
 func look(t *testing.T, bucket objstore.Bucket, p match.Pattern, brute bool) (f found, ans *Answer) {
 	t.Helper()
-	q := Query{Topic: "bench", Range: Range{From: atTime(day0), To: atTime(day0.Add(24 * time.Hour))}, Pattern: compile(t, p), Brute: brute}
+	q := Query{Topic: "bench", Range: Range{From: segment.AtTime(day0), To: segment.AtTime(day0.Add(24 * time.Hour))}, Pattern: compile(t, p), Brute: brute}
 	ans, err := newEngine(t, Config{Bucket: bucket}).Run(t.Context(), q, func(r Record) error {
 		f.add(r.Text)
 		return nil

@@ -238,7 +238,7 @@ func (r *run) answer(ctx context.Context) error {
 		case r.q.Newest:
 			r.q.Range.To = r.last
 		default:
-			r.q.Range.From = after(r.last)
+			r.q.Range.From = segment.After(r.last)
 		}
 	}
 }
@@ -399,9 +399,9 @@ func (r *run) joined(rec segment.Record) bool {
 		return false
 	}
 	if r.q.Newest {
-		return rec.Piece&segment.Continued != 0 && after(rec.ID) == r.last
+		return rec.Piece&segment.Continued != 0 && segment.After(rec.ID) == r.last
 	}
-	return rec.Piece&segment.Continues != 0 && after(r.last) == rec.ID
+	return rec.Piece&segment.Continues != 0 && segment.After(r.last) == rec.ID
 }
 
 // holdHot reads the unflushed batches into memory, and keeps those that overlap the range.

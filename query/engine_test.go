@@ -54,7 +54,7 @@ func TestNothing(t *testing.T) {
 	e := newEngine(t, Config{Bucket: b})
 	for _, q := range []Query{
 		{Topic: "other", Range: everything()},
-		{Topic: "web", Range: Range{From: atTime(day0.Add(time.Hour)), To: atTime(day0.Add(2 * time.Hour))}},
+		{Topic: "web", Range: Range{From: segment.AtTime(day0.Add(time.Hour)), To: segment.AtTime(day0.Add(2 * time.Hour))}},
 		{Topic: "web"},
 		{Topic: "web", Range: everything(), Pattern: compile(t, match.Pattern{Texts: []string{"absent"}})},
 	} {
@@ -162,7 +162,7 @@ func TestForeignAndMisnamed(t *testing.T) {
 	}
 	have, ans := ask(t, newEngine(t, Config{Bucket: b}), Query{Topic: "web", Range: everything()})
 	same(t, all, have)
-	if len(ans.Problems) != 2 || !errors.Is(ans.Problems[0].Err, ErrForeign) || ans.Problems[1].Key != other || !errors.Is(ans.Problems[1].Err, ErrMisnamed) {
+	if len(ans.Problems) != 2 || !errors.Is(ans.Problems[0].Err, ErrForeign) || ans.Problems[1].Key != other || !errors.Is(ans.Problems[1].Err, segment.ErrMisnamed) {
 		t.Errorf("problems: %v", ans.Problems)
 	}
 }
@@ -216,7 +216,7 @@ func TestListingFails(t *testing.T) {
 			yield(objstore.Info{}, cause)
 		}
 	}}
-	_, err := newEngine(t, Config{Bucket: b}).Run(t.Context(), Query{Topic: "web", Range: Range{atTime(day0), atTime(day0.Add(time.Hour))}},
+	_, err := newEngine(t, Config{Bucket: b}).Run(t.Context(), Query{Topic: "web", Range: Range{segment.AtTime(day0), segment.AtTime(day0.Add(time.Hour))}},
 		func(Record) error { return nil })
 	if !errors.Is(err, cause) || !strings.HasPrefix(err.Error(), "list segments: ") {
 		t.Errorf("have %v", err)
@@ -238,7 +238,7 @@ func TestIncompleteListing(t *testing.T) {
 		}
 	}}
 	n := 0
-	ans, err := newEngine(t, Config{Bucket: b}).Run(t.Context(), Query{Topic: "web", Range: Range{atTime(day0), atTime(day0.Add(48 * time.Hour))}},
+	ans, err := newEngine(t, Config{Bucket: b}).Run(t.Context(), Query{Topic: "web", Range: Range{segment.AtTime(day0), segment.AtTime(day0.Add(48 * time.Hour))}},
 		func(Record) error { n++; return nil })
 	if err != nil || n != 100 {
 		t.Errorf("%d records, %v, want 100", n, err)
@@ -316,7 +316,7 @@ func TestHotProblems(t *testing.T) {
 		t.Errorf("problems: %v", ans.Problems)
 	}
 	// Batches out of the range take nothing of the limit.
-	r := Range{From: all[400].id, To: atTime(day0.Add(time.Hour))}
+	r := Range{From: all[400].id, To: segment.AtTime(day0.Add(time.Hour))}
 	have, _ = ask(t, newEngine(t, Config{Bucket: b, Hot: h, MaxHotBytes: limit}), Query{Topic: "web", Range: r})
 	same(t, all[400:], have)
 

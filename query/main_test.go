@@ -138,7 +138,7 @@ func world(rnd *rand.Rand, n int) []entry {
 		}
 		for i := 1; i < len(all); i++ {
 			p, e := &all[i-1], &all[i]
-			if after(p.id) == e.id && rnd.IntN(20) == 0 {
+			if segment.After(p.id) == e.id && rnd.IntN(20) == 0 {
 				p.piece |= segment.Continued
 				e.piece |= segment.Continues
 			}
@@ -230,7 +230,7 @@ func same(t testing.TB, want, have []entry) {
 	}
 }
 
-func everything() Range { return Range{To: atTime(time.UnixMilli(segment.MaxTime))} }
+func everything() Range { return Range{To: segment.AtTime(time.UnixMilli(segment.MaxTime))} }
 
 // bucketFunc wraps a bucket and lets some calls go another way.
 type bucketFunc struct {

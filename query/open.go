@@ -73,7 +73,7 @@ func (s *source) open() {
 		s.tail = tail{e: sc.e, read: read, size: size, want: sc.tailSize(size)}
 		seg, err := dec.Open(&s.tail, size)
 		if err == nil && (seg.First() != s.first || seg.Last() != s.last || seg.Records() != s.name.Records) {
-			err = ErrMisnamed
+			err = segment.ErrMisnamed
 		}
 		s.seg = seg
 		return err

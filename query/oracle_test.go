@@ -56,10 +56,10 @@ func naive(all []entry, q Query, p match.Pattern) (want []entry, count int64) {
 		joined := false
 		if i > 0 && !q.Newest {
 			l := want[i-1]
-			joined = l.piece&segment.Continued != 0 && e.piece&segment.Continues != 0 && after(l.id) == e.id
+			joined = l.piece&segment.Continued != 0 && e.piece&segment.Continues != 0 && segment.After(l.id) == e.id
 		} else if i > 0 {
 			l := want[i-1]
-			joined = l.piece&segment.Continues != 0 && e.piece&segment.Continued != 0 && after(e.id) == l.id
+			joined = l.piece&segment.Continues != 0 && e.piece&segment.Continued != 0 && segment.After(e.id) == l.id
 		}
 		if !joined {
 			count++
@@ -103,10 +103,10 @@ func randomRange(rnd *rand.Rand, all []entry) Range {
 		return everything()
 	case 1:
 		at := day0.Add(time.Duration(rnd.Int64N(int64(4 * 24 * time.Hour))))
-		return Range{From: atTime(at), To: atTime(at.Add(time.Duration(rnd.Int64N(int64(30 * time.Hour)))))}
+		return Range{From: segment.AtTime(at), To: segment.AtTime(at.Add(time.Duration(rnd.Int64N(int64(30 * time.Hour)))))}
 	case 2:
 		r := any()
-		r.To = after(r.From) // a single one
+		r.To = segment.After(r.From) // a single one
 		return r
 	default:
 		return any()
@@ -204,7 +204,7 @@ func page(t *testing.T, e *Engine, q Query, want []entry) {
 		if q.Newest {
 			q.Range.To = last
 		} else {
-			q.Range.From = after(last)
+			q.Range.From = segment.After(last)
 		}
 		if len(have) > 100 {
 			same(t, want[:len(have)], have)

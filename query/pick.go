@@ -192,7 +192,7 @@ func (p *picker) runs() int {
 	}
 	n := 1
 	for i := range p.found[1:] {
-		if after(p.found[i].ID) != p.found[i+1].ID {
+		if segment.After(p.found[i].ID) != p.found[i+1].ID {
 			n++
 		}
 	}

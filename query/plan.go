@@ -87,8 +87,8 @@ func appendDay(all []listing, topic string, day, first, last time.Time) []listin
 	for h := from; h <= to; h++ {
 		all = append(all, listing{prefix: fmt.Sprintf("%s%02d/", prefix, h)})
 	}
-	lo := atTime(day)
-	hi := before(atTime(day.AddDate(0, 0, 1)))
+	lo := segment.AtTime(day)
+	hi := segment.Before(segment.AtTime(day.AddDate(0, 0, 1)))
 	return append(all, listing{prefix: prefix + commonPrefix(lo.String(), hi.String())})
 }
 

@@ -58,7 +58,7 @@ func parseTime(t testing.TB, s string) (id [16]byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return atTime(tm)
+	return segment.AtTime(tm)
 }
 
 // Whatever overlaps a range is listed, at any time that a ULID has, and little else of a day is.
@@ -129,7 +129,7 @@ func TestMakePlan(t *testing.T) {
 	for i, d := range drawn {
 		line := d[1:]
 		n := segment.Name{
-			First: atTime(at(strings.Index(line, "|"))), Last: atTime(at(strings.LastIndex(line, "|"))), Hash: [8]byte{byte(i)},
+			First: segment.AtTime(at(strings.Index(line, "|"))), Last: segment.AtTime(at(strings.LastIndex(line, "|"))), Hash: [8]byte{byte(i)},
 			Records: 2,
 		}
 		key := n.Key("w")
@@ -138,7 +138,7 @@ func TestMakePlan(t *testing.T) {
 	}
 	infos = append(infos, infos[2], objstore.Info{Key: "w/2026-11-20/notes.txt"}, objstore.Info{Key: "w/2026-11-20/00/junk.zst"})
 	line := rangeAt[1:]
-	r := Range{From: atTime(at(strings.Index(line, "["))), To: atTime(at(strings.Index(line, ")")))}
+	r := Range{From: segment.AtTime(at(strings.Index(line, "["))), To: segment.AtTime(at(strings.Index(line, ")")))}
 	for _, c := range []struct {
 		descending bool
 		want       string

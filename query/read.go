@@ -39,7 +39,7 @@ func (sc *scan) get(ctx context.Context, b objstore.Bucket, key string, off int6
 // mend deals with err, which reading an object has brought: if that is damage, it reads once more from each of the buckets
 // until it succeeds, and returns what is wrong in the end.
 func (sc *scan) mend(s *source, err error, read func(objstore.Bucket) error) error {
-	if !segment.IsDamage(err) && !errors.Is(err, ErrMisnamed) {
+	if !segment.IsDamage(err) && !errors.Is(err, segment.ErrMisnamed) {
 		return err
 	}
 	copies := sc.e.cfg.Copies

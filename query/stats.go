@@ -17,8 +17,6 @@ var (
 	ErrForeign = errors.New("not a segment")
 	// ErrGone says that an object was listed and is not there, and was listed again.
 	ErrGone = errors.New("listed but not there")
-	// ErrMisnamed says that a segment is not the one that its key names.
-	ErrMisnamed = errors.New("not what its name says")
 	// ErrHotTooLarge says that there are more unflushed records than may be held in memory.
 	ErrHotTooLarge = errors.New("more unflushed records than may be held in memory")
 )
