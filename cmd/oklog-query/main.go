@@ -25,6 +25,7 @@ import (
 
 	"github.com/oklog/ulid/v2"
 	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
 
 	"oklog/cmd/internal/flags"
 	"oklog/ingest/stream"
@@ -415,9 +416,5 @@ func plural(n int) string {
 // isTerminal tells whether w is one.
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	st, err := f.Stat()
-	return err == nil && st.Mode()&os.ModeCharDevice != 0
+	return ok && term.IsTerminal(int(f.Fd()))
 }
