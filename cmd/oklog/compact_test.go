@@ -586,11 +586,13 @@ func TestVerdict(t *testing.T) {
 		status error
 	}{
 		{&compact.Report{}, nil, "", nil},
-		{&compact.Report{}, broken, "", broken},
+		{&compact.Report{}, broken, "oklog: disk full\n", errTold},
+		{&compact.Report{}, errors.Join(fmt.Errorf("%w: %w", broken, tooMuch), errors.New("one\nline")), "oklog: disk full: retention refused: topic web\noklog: one; line\n", errTold},
+		{&compact.Report{Refused: []string{"nothing expires: bad policy"}}, errors.New("retention: bad policy"), "oklog: refused: nothing expires: bad policy\n", errTold},
 		{&compact.Report{Refused: []string{"web: is that meant?"}}, tooMuch, "oklog: refused: web: is that meant?\n", errFindings},
-		{&compact.Report{Refused: []string{"web"}}, errors.Join(errors.Join(tooMuch, tooMuch), broken), "oklog: refused: web\n", broken},
+		{&compact.Report{Refused: []string{"web"}}, errors.Join(errors.Join(tooMuch, tooMuch), broken), "oklog: refused: web\noklog: disk full\n", errTold},
 		{&compact.Report{Away: []string{"s3://b"}}, nil, "oklog: s3://b could not be used: nothing was deleted, and what it lacks is copied to it by a later run\n", errFindings},
-		{&compact.Report{Away: []string{"s3://b"}}, errors.New("s3://b is away"), "", errors.New("s3://b is away")},
+		{&compact.Report{Away: []string{"s3://b"}}, errors.New("s3://b is away"), "oklog: s3://b is away\n", errTold},
 		{&compact.Report{DamagedSegments: 3, Damaged: []compact.Finding{{Key: "k", Problem: "bad\nbytes"}}}, nil, "oklog: damaged, and left alone: k: bad; bytes\noklog: and 2 more damaged segments\n", errFindings},
 		{&compact.Report{Lost: []compact.Finding{{Key: "k", Problem: "bad"}}}, nil, "oklog: no sound copy: k: bad\n", errFindings},
 		{&compact.Report{BadCopies: 1}, nil, "oklog: 1 damaged copy was found, of which others are sound: oklog repair --deep replaces them\n", errFindings},

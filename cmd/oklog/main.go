@@ -38,6 +38,9 @@ var errInterrupted = errors.New("interrupted")
 // errFindings says that a command has done its work, and found what somebody should look at. It has told what.
 var errFindings = errors.New("there are findings")
 
+// errTold says that a command has failed, and has told why.
+var errTold = errors.New("failed")
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	go func() {
@@ -95,8 +98,11 @@ func run(ctx context.Context, args []string, std streams) int {
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = errInterrupted
 	}
-	if errors.Is(err, errFindings) {
+	switch {
+	case errors.Is(err, errFindings):
 		return exitFindings
+	case errors.Is(err, errTold):
+		return exitError
 	}
 	fmt.Fprintln(std.err, "oklog: "+flags.OneLine(err))
 	if errors.Is(err, errInterrupted) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -55,34 +56,46 @@ func findings(r *compact.Report, err error) (lines []string) {
 	return lines
 }
 
-// verdict tells what needs a look, and turns it into an exit status.
+// verdict tells what needs a look and what failed, a line each, and turns it into an exit status.
 func verdict(w io.Writer, r *compact.Report, err error) error {
-	for _, line := range findings(r, err) {
+	lines := findings(r, err)
+	for _, line := range lines {
 		fmt.Fprintln(w, "oklog: "+line)
 	}
-	if len(r.Refused) > 0 {
-		err = without(err, compact.ErrTooMuch) // it is told
-	}
-	if err == nil && !r.Sound() {
+	failed := slices.DeleteFunc(causes(err), func(e error) bool { return len(r.Refused) > 0 && errors.Is(e, compact.ErrTooMuch) })
+	switch {
+	case len(failed) > 0:
+		return tell(w, failed, lines)
+	case !r.Sound():
 		return errFindings
 	}
-	return err
+	return nil
 }
 
-// without takes the errors of a kind out of those that are joined in err.
-func without(err, kind error) error {
-	if !errors.Is(err, kind) {
-		return err
+// tell tells what failed, unless a line that stands there already does.
+func tell(w io.Writer, failed []error, told []string) error {
+	for _, e := range failed {
+		line := flags.OneLine(e)
+		if !slices.ContainsFunc(told, func(t string) bool { return strings.Contains(t, strings.TrimPrefix(line, "retention: ")) }) {
+			fmt.Fprintln(w, "oklog: "+line)
+		}
 	}
+	return errTold
+}
+
+// causes are the errors that are joined in one.
+func causes(err error) (each []error) {
 	joined, ok := err.(interface{ Unwrap() []error })
-	if !ok {
+	switch {
+	case err == nil:
 		return nil
+	case !ok || strings.Count(err.Error(), "\n")+1 < len(joined.Unwrap()): // that is one with several %w
+		return []error{err}
 	}
-	var left []error
 	for _, e := range joined.Unwrap() {
-		left = append(left, without(e, kind))
+		each = append(each, causes(e)...)
 	}
-	return errors.Join(left...)
+	return each
 }
 
 // some names the first of n keys.

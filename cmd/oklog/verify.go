@@ -85,7 +85,7 @@ func runVerify(c *cli.Context, std streams) error {
 		v.Took.Round(time.Millisecond), verdict)
 	switch {
 	case err != nil:
-		return err
+		return tell(j.std.err, causes(err), nil)
 	case v.Findings > 0:
 		return errFindings
 	}
