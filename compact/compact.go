@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
@@ -118,8 +119,9 @@ func New(cfg Config) (*Compactor, error) {
 		return nil, fmt.Errorf("make compactor: segments of %d bytes: want 1 at least (--target-size)", cfg.Target)
 	}
 	if least := int64(mergeOverhead + 4*(chunkSize+blockMemory) + cfg.Target/4); cfg.Memory < least {
-		return nil, fmt.Errorf("make compactor: %d bytes of memory are too few for segments of %d bytes: want %d MiB at least (--memory), or smaller ones (--target-size)",
-			cfg.Memory, cfg.Target, least>>20+1)
+		size := func(n int64) string { return humanize.IBytes(uint64(n)) }
+		return nil, fmt.Errorf("make compactor: %s of memory are too few for segments of %s: want %s at least (--memory), or smaller ones (--target-size)",
+			size(cfg.Memory), size(cfg.Target), size(least+1<<20))
 	}
 	if cfg.Workers == 0 {
 		cfg.Workers = runtime.GOMAXPROCS(0)
@@ -220,6 +222,9 @@ func (c *Compactor) run(ctx context.Context) error {
 		}
 	}
 	_ = work.Wait() // failed has what failed
+	if failed.err() == nil {
+		failed.add(c.checkQuorum())
+	}
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("compact: %w", err)
 	}

@@ -99,6 +99,14 @@ func (c *Compactor) readClocks(ctx context.Context) error {
 	return nil
 }
 
+// checkQuorum tells whether what is written can still count.
+func (c *Compactor) checkQuorum() error {
+	if n := c.there().Len(); n < c.cfg.Quorum {
+		return fmt.Errorf("%d of %d buckets can be used, and the write quorum is %d: nothing more can be written", n, len(c.cfg.Copies), c.cfg.Quorum)
+	}
+	return nil
+}
+
 // store puts an object into all the copies, and tells which have it; an error if they are fewer than the quorum.
 func (c *Compactor) store(ctx context.Context, key string, body io.ReaderAt, size int64) (in Set, err error) {
 	errs := make([]error, len(c.cfg.Copies))

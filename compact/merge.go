@@ -170,6 +170,9 @@ func (c *Compactor) compactDay(ctx context.Context, d *day) error {
 			return nil
 		}
 		for _, job := range jobs {
+			c.progress.planned(job.Records)
+		}
+		for _, job := range jobs {
 			if err := c.do(ctx, d, job); err != nil {
 				return err
 			}
@@ -185,8 +188,11 @@ func (c *Compactor) do(ctx context.Context, d *day, job *Job) error {
 		return fmt.Errorf("wait for memory: %w", err)
 	}
 	defer c.memory.Release(need)
+	if err := c.checkQuorum(); err != nil {
+		return err
+	}
 	start := time.Now()
-	c.progress.begin(job.Topic, job.Records)
+	c.progress.begin(job.Topic)
 	made, err := c.merge(ctx, job)
 	for _, s := range made {
 		d.add(s)
@@ -202,7 +208,7 @@ func (c *Compactor) do(ctx context.Context, d *day, job *Job) error {
 		}
 		took := time.Since(start)
 		c.metrics.merged(job, made, took)
-		log.Info("merged", "bytes_out", out, "ratio", ratio(job.Size, out), "text", job.Text, "level", job.Generation, "took", took.Round(time.Millisecond))
+		log.Info("merged", "bytes_out", out, "ratio", ratio(job.Size, out), "text", job.Text, "generation", job.Generation, "took", took.Round(time.Millisecond))
 		return nil
 	case damaged:
 		damage.s.damaged = true

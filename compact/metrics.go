@@ -109,15 +109,13 @@ func (p *progress) looked(bytes int64) {
 	p.bytes.Add(bytes)
 }
 
-func (p *progress) begin(topic string, records int64) {
-	p.topic.Store(&topic)
-	p.total.Add(records)
-}
+func (p *progress) planned(records int64) { p.total.Add(records) }
+func (p *progress) begin(topic string)    { p.topic.Store(&topic) }
 
 // Progress is how far a run is.
 type Progress struct {
 	Topic          string // of the merge begun last
-	Records, Total int64  // merged, and of the merges begun
+	Records, Total int64  // merged, and of the merges planned so far
 	Objects, Bytes int64  // looked at, by a repair
 }
 

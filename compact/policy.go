@@ -29,6 +29,19 @@ var ErrPolicy = errors.New("bad retention policy")
 // Keep is how long a topic is kept; 0: for ever.
 type Keep time.Duration
 
+// String is a time as people type it, such as 30d.
+func (k Keep) String() string {
+	const day = 24 * time.Hour
+	switch d := time.Duration(k); {
+	case d == 0:
+		return "forever"
+	case d%day == 0:
+		return fmt.Sprintf("%dd", d/day)
+	default:
+		return d.String()
+	}
+}
+
 // MarshalText implements encoding.TextMarshaler.
 func (k Keep) MarshalText() ([]byte, error) {
 	if k == 0 {
@@ -72,6 +85,9 @@ func (p Policy) Of(topic string) (Keep, bool) {
 	}
 	return 0, false
 }
+
+// errPolicyAway says that a copy could not be asked.
+var errPolicyAway = errors.New("read retention policy: a bucket is away, and may hold a later one than the others")
 
 const policyVersion, maxPolicy = 1, 4 << 20
 
@@ -126,7 +142,7 @@ func (c *Compactor) ReadPolicy(ctx context.Context) (Policy, error) {
 		}
 	}
 	if c.there() != c.everyCopy() {
-		return Policy{}, errors.New("read retention policy: a bucket is away, and may hold a later one than the others")
+		return Policy{}, errPolicyAway
 	}
 	if last.key == "" {
 		return Policy{}, nil

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -49,6 +50,10 @@ func (e *expired) note(s *Segment, since, now time.Time) {
 func (c *Compactor) retention(ctx context.Context, topics []string) error {
 	policy, err := c.ReadPolicy(ctx)
 	c.policy = policy
+	if errors.Is(err, errPolicyAway) {
+		c.report.refuse("nothing expires, and the trash is not emptied: %v", err)
+		return nil // the rest goes on without that bucket
+	}
 	if err != nil {
 		c.report.refuse("nothing expires, and the trash is not emptied: %v", err)
 		return fmt.Errorf("retention: %w", err)
@@ -101,8 +106,8 @@ func (c *Compactor) retain(ctx context.Context, topic string, keep Keep, since t
 		c.report.refuse("%s: %d segments have expired, but a bucket is away: they are left for a later run", topic, len(e.segments))
 		return nil
 	case e.tooMuch() && !c.cfg.Yes:
-		c.report.refuse("%s: keeping %s would delete %d segments of %d bytes at once, %d %% of the topic: is that meant? Then say --yes, once; if not, see oklog retention show",
-			topic, time.Duration(keep), len(e.segments), e.bytes, 100*e.bytes/max(e.total, 1))
+		c.report.refuse("%s: %d segments of %s, %d %% of the topic, are older than %s, and no more than a quarter is taken at once: if that is meant, run once with --yes; if not, correct it with oklog retention",
+			topic, len(e.segments), humanize.Bytes(uint64(e.bytes)), 100*e.bytes/max(e.total, 1), keep)
 		return fmt.Errorf("%w: topic %s: %d %% of its bytes have expired", ErrTooMuch, topic, 100*e.bytes/max(e.total, 1))
 	case c.cfg.DryRun:
 		c.report.trashed(e)
@@ -135,7 +140,7 @@ func (c *Compactor) retain(ctx context.Context, topic string, keep Keep, since t
 	}
 	c.report.trashed(moved)
 	c.metrics.expired.WithLabelValues(topic).Add(float64(len(moved.segments)))
-	c.cfg.Logger.Info("expired", "topic", topic, "keep", time.Duration(keep), "segments", len(moved.segments), "bytes", moved.bytes)
+	c.cfg.Logger.Info("expired", "topic", topic, "keep", keep, "segments", len(moved.segments), "bytes", moved.bytes)
 	return failed.err()
 }
 

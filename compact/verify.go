@@ -64,7 +64,7 @@ func (v *verifier) run(ctx context.Context, from, to ulid.ULID) error {
 	}
 	var work errgroup.Group
 	work.SetLimit(c.cfg.Workers)
-	defer func() { _ = work.Wait() }() // failed has what failed
+	defer func() { _ = work.Wait() }() // nothing fails
 	var failed failures
 	for _, topic := range topics {
 		for d, err := range c.days(ctx, topic) {
@@ -82,13 +82,13 @@ func (v *verifier) run(ctx context.Context, from, to ulid.ULID) error {
 					continue
 				}
 				work.Go(func() error {
-					failed.add(v.segment(ctx, s))
+					v.segment(ctx, s)
 					return nil
 				})
 			}
 		}
 	}
-	_ = work.Wait() // failed has what failed
+	_ = work.Wait() // nothing fails
 	if ctx.Err() != nil {
 		return fmt.Errorf("verify: %w", ctx.Err())
 	}
@@ -105,7 +105,7 @@ var (
 )
 
 // segment looks at all copies of one.
-func (v *verifier) segment(ctx context.Context, s *Segment) error {
+func (v *verifier) segment(ctx context.Context, s *Segment) {
 	c, key := v.c, s.Key()
 	var first [32]byte
 	var any, told bool
@@ -114,17 +114,19 @@ func (v *verifier) segment(ctx context.Context, s *Segment) error {
 		if len(c.cfg.Copies) > 1 {
 			where += " in " + b.Name
 		}
+		if !c.there().Has(i) {
+			continue // which the end tells
+		}
 		if !(s.In | s.Odd).Has(i) {
-			if c.there().Has(i) {
-				v.found(where, errMissing)
-			}
+			v.found(where, errMissing)
 			continue
 		}
 		size := s.Size
 		if s.Odd.Has(i) {
 			info, err := b.Stat(ctx, key)
 			if err != nil {
-				return fmt.Errorf("verify %s: %w", where, err)
+				v.leave(ctx, i, err)
+				continue
 			}
 			size = info.Size
 		}
@@ -136,7 +138,8 @@ func (v *verifier) segment(ctx context.Context, s *Segment) error {
 			v.found(where, fmt.Errorf("%w: it is shorter than listed", segment.ErrCorrupt))
 			continue
 		case err != nil:
-			return fmt.Errorf("verify %s: %w", where, err)
+			v.leave(ctx, i, err)
+			continue
 		}
 		for _, err := range rep.Found {
 			v.found(where, err)
@@ -159,7 +162,13 @@ func (v *verifier) segment(ctx context.Context, s *Segment) error {
 	defer v.mu.Unlock()
 	v.Segments++
 	v.Text += s.Name.RawBytes
-	return nil
+}
+
+// leave gives up a copy that cannot be read.
+func (v *verifier) leave(ctx context.Context, i int, err error) {
+	if ctx.Err() == nil {
+		v.c.leave(i, err)
+	}
 }
 
 func (v *verifier) check(r io.ReaderAt, size int64, key string) (segment.Report, error) {

@@ -272,7 +272,7 @@ func TestCompactMinIO(t *testing.T) {
 
 	away := strings.Replace(b, "logs-b", "logs-c", 1)
 	code, _, errs := oklog(t.Context(), "", "compact", "--bucket", a, "--bucket", away, "--write-quorum", "1")
-	if code != exitError || !strings.Contains(errs, "logs-c could not be used") || strings.Contains(errs, server.SecretKey) {
+	if code != exitFindings || !strings.Contains(errs, "logs-c could not be used") || strings.Contains(errs, server.SecretKey) {
 		t.Errorf("with one bucket away it ends with %d:\n%s", code, errs)
 	}
 	wrong := strings.Replace(a, server.SecretKey, "not-the-secret", 1)
