@@ -57,6 +57,12 @@ type input struct {
 	stretch
 }
 
+// open is about how many bytes of the segment are in the stretch, going by the time that it takes.
+func (in input) open() int64 {
+	part := float64(in.to.Time()-in.from.Time()+1) / float64(in.Name.Last.Time()-in.Name.First.Time()+1)
+	return int64(part * float64(in.Size))
+}
+
 // makePlan says which merges are to be done on a day, given what is claimed of its segments. It is a pure function.
 //
 // The segments that are not replaced form clusters: those that overlap, directly or through others. Clusters of several, and
@@ -84,7 +90,7 @@ func makePlan(d *day, cl claims, r rules) (jobs []*Job) {
 	for _, run := range runs(inputs, walls, r) {
 		groups := [][]input{run}
 		if !r.settled {
-			groups = worthwhile(run)
+			groups = worthwhile(run, r.small())
 		}
 		for _, g := range groups {
 			if g = fitting(g, r.inputMemory()); len(g) > 1 {
@@ -138,21 +144,26 @@ func later(a, b ulid.ULID) ulid.ULID {
 	return b
 }
 
-// worthwhile takes apart a run until each part is growth times as large as its largest segment without that.
-func worthwhile(run []input) [][]input {
+func earlier(a, b ulid.ULID) ulid.ULID {
+	if a.Compare(b) <= 0 {
+		return a
+	}
+	return b
+}
+
+// worthwhile takes apart a run until each part is growth times as large as its largest segment without that. One that is
+// rewritten already, and not small, gains nothing from its neighbours: for it, only what lies within it counts, and is merged with it.
+func worthwhile(run []input, small int64) [][]input {
 	if len(run) < 2 {
 		return nil
 	}
-	var total int64
+	var total, inside int64
 	largest := run[0]
 	for _, in := range run {
-		total += in.Size
-		if in.Size > largest.Size {
+		total += in.open()
+		if in.open() > largest.open() {
 			largest = in
 		}
-	}
-	if total-largest.Size >= growth*largest.Size {
-		return [][]input{run}
 	}
 	var before, within, after []input
 	for _, in := range run {
@@ -164,9 +175,22 @@ func worthwhile(run []input) [][]input {
 			after = append(after, in)
 		default:
 			within = append(within, in)
+			in.from, in.to = later(in.from, largest.from), earlier(in.to, largest.to)
+			inside += in.open()
 		}
 	}
-	return slices.Concat(worthwhile(before), worthwhile(within), worthwhile(after))
+	least, large := growth*largest.open(), largest.Name.Generation > 0 && largest.open() >= small
+	if !large && total-largest.open() >= least {
+		return [][]input{run}
+	}
+	var groups [][]input
+	if large && inside >= least {
+		groups = [][]input{append(within, largest)}
+		slices.SortFunc(groups[0], byStart)
+	} else {
+		groups = worthwhile(within, small)
+	}
+	return slices.Concat(worthwhile(before, small), groups, worthwhile(after, small))
 }
 
 // weight is what an input takes in memory while it is being merged.
