@@ -63,10 +63,14 @@ func (in input) open() int64 {
 	return int64(part * float64(in.Size))
 }
 
+// partial tells that the segment's beginning or end is in other ones, which it overlaps.
+func (in input) partial() bool { return in.from != in.Name.First || in.to != in.Name.Last }
+
 // makePlan says which merges are to be done on a day, given what is claimed of its segments. It is a pure function.
 //
 // The segments that are not replaced form clusters: those that overlap, directly or through others. Clusters of several, and
 // single small segments, are merged with their neighbours of these kinds into segments of the target size that do not overlap.
+// What is left of a segment that other ones hold a part of counts as small: on its own, it is written anew in the end.
 // Until the day has settled, a segment takes part only in merges of growth times its own size of others: so it is rewritten
 // a number of times that grows with the logarithm of its size. Once the day has settled all of that is done; what comes
 // later is added in the same way. No merge makes a segment beyond MaxGeneration.
@@ -93,7 +97,7 @@ func makePlan(d *day, cl claims, r rules) (jobs []*Job) {
 			groups = worthwhile(run, r.small())
 		}
 		for _, g := range groups {
-			if g = fitting(g, r.inputMemory()); len(g) > 1 {
+			if g = fitting(g, r.inputMemory()); len(g) > 1 || r.settled && g[0].partial() {
 				jobs = append(jobs, makeJob(d, g, r))
 			}
 		}
@@ -109,7 +113,7 @@ func byStart(a, b input) int {
 func runs(inputs, walls []input, r rules) (found [][]input) {
 	var run []input
 	end := func() {
-		if len(run) > 1 {
+		if len(run) > 1 || len(run) == 1 && run[0].partial() {
 			found = append(found, run)
 		}
 		run = nil
@@ -122,7 +126,7 @@ func runs(inputs, walls []input, r rules) (found [][]input) {
 		}
 		cluster := inputs[:n:n]
 		inputs = inputs[n:]
-		if n == 1 && cluster[0].Size >= r.small() {
+		if n == 1 && cluster[0].Size >= r.small() && !cluster[0].partial() {
 			end()
 			continue
 		}
