@@ -89,6 +89,13 @@ func (w *world) compactor(cfg Config) *Compactor {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	for len(w.spare) < c.cfg.Workers { // with small blocks: a segment ends with one
+		writer, err := segment.NewWriter(segment.WriterConfig{Level: cfg.Level, BlockSize: 2000, Filter: true})
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		w.spare = append(w.spare, writer)
+	}
 	c.writers, w.spare = w.spare, nil
 	return c
 }
