@@ -52,11 +52,12 @@ func (cl claims) rest(s *Segment, counts func(by *Segment) bool) (stretch, bool)
 		if c.after.Compare(at) >= 0 {
 			note(c.after)
 		}
+		if c.through.Compare(s.Name.Last) >= 0 {
+			return gap, open // there may be no ID behind it
+		}
 		at = segment.After(c.through)
 	}
-	if at.Compare(s.Name.Last) <= 0 {
-		note(s.Name.Last)
-	}
+	note(s.Name.Last)
 	return gap, open
 }
 

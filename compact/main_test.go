@@ -2,13 +2,16 @@ package compact
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"math/rand/v2"
+	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -59,10 +62,12 @@ type world struct {
 	copies  []*objstore.Memory
 	stored  map[string][]entry // by topic
 	session uint64
+	writers map[int]*segment.Writer // by size of block
+	spare   []*segment.Writer       // of compactors that have ended
 }
 
 func newWorld(t testing.TB, seed uint64, copies int) *world {
-	w := &world{t: t, rnd: rand.New(rand.NewPCG(seed, 4)), clock: &clock{at: day0.Add(36 * time.Hour)}, stored: map[string][]entry{}}
+	w := &world{t: t, rnd: rand.New(rand.NewPCG(seed, 4)), clock: &clock{at: day0.Add(36 * time.Hour)}, stored: map[string][]entry{}, writers: map[int]*segment.Writer{}}
 	for i := range copies {
 		w.copies = append(w.copies, objstore.NewMemory(fmt.Sprintf("copy %d", i), w.clock.now))
 	}
@@ -84,8 +89,19 @@ func (w *world) compactor(cfg Config) *Compactor {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	for len(w.spare) < c.cfg.Workers { // with small blocks: a segment ends with one
+		writer, err := segment.NewWriter(segment.WriterConfig{Level: cfg.Level, BlockSize: 2000, Filter: true})
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		w.spare = append(w.spare, writer)
+	}
+	c.writers, w.spare = w.spare, nil
 	return c
 }
+
+// ended takes from a compactor what another one can use: the tables of an encoder take long to make.
+func (w *world) ended(c *Compactor) { w.spare = append(w.spare, c.writers...) }
 
 // records makes n new records with times from a stretch of time.
 func (w *world) records(topic string, n int, from time.Time, span time.Duration) []entry {
@@ -113,7 +129,16 @@ func (w *world) put(topic string, in Set, entries []entry) (keys []string) {
 // putAgain stores records that are stored already.
 func (w *world) putAgain(topic string, in Set, entries []entry) (keys []string) {
 	w.t.Helper()
-	d, err := segment.NewDays(segment.WriterConfig{BlockSize: 500 + w.rnd.IntN(3000), Filter: true}, 1<<20, func(n segment.Name, data []byte) error {
+	size := 500 << w.rnd.IntN(4)
+	writer := w.writers[size]
+	if writer == nil {
+		var err error
+		if writer, err = segment.NewWriter(segment.WriterConfig{BlockSize: size, Filter: true}); err != nil {
+			w.t.Fatal(err)
+		}
+		w.writers[size] = writer
+	}
+	d, err := writer.Days(segment.DaysConfig{MaxText: 1 << 20, Emit: func(n segment.Name, data []byte) error {
 		key := n.Key(topic)
 		keys = append(keys, key)
 		for i := range in.each {
@@ -122,7 +147,7 @@ func (w *world) putAgain(topic string, in Set, entries []entry) (keys []string) 
 			}
 		}
 		return nil
-	})
+	}})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -241,19 +266,19 @@ func overlaps(segs []*Segment) (n int) {
 
 var errCrash = errors.New("the process was killed")
 
-// stepper lets the calls of several processes on buckets happen one at a time, in a random order.
+// stepper lets the calls of several processes on buckets happen one at a time, in a random order: which is next is drawn when
+// all of them wait for their turn.
 type stepper struct {
 	calls chan *call
-	mu    sync.Mutex
 	rnd   *rand.Rand
 	dead  map[int]bool
 	left  map[int]int // calls until a process is killed; absent: never
-	lost  float64     // the chance that a call is done and its answer lost
 	after func()      // called between calls
 }
 
 type call struct {
 	process int
+	what    string
 	turn    chan error
 	done    chan struct{}
 }
@@ -264,6 +289,7 @@ func newStepper(rnd *rand.Rand) *stepper {
 
 // run runs processes until all have ended.
 func (s *stepper) run(processes ...func()) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // see below
 	var all sync.WaitGroup
 	ended := make(chan struct{})
 	for _, p := range processes {
@@ -283,14 +309,16 @@ func (s *stepper) run(processes ...func()) {
 				return
 			}
 		}
-		for gather := true; gather; {
+		for idle := 0; idle < 3; idle++ { // on one processor, who can run runs first, up to the next call
+			runtime.Gosched()
 			select {
 			case c := <-s.calls:
 				waiting = append(waiting, c)
-			case <-time.After(50 * time.Microsecond):
-				gather = false
+				idle = 0
+			default:
 			}
 		}
+		slices.SortStableFunc(waiting, func(a, b *call) int { return cmp.Or(a.process-b.process, strings.Compare(a.what, b.what)) })
 		i := s.rnd.IntN(len(waiting))
 		c := waiting[i]
 		waiting = slices.Delete(waiting, i, i+1)
@@ -315,12 +343,13 @@ func (s *stepper) run(processes ...func()) {
 // stepped is a bucket as one process sees it.
 type stepped struct {
 	objstore.Bucket
+	name    string
 	s       *stepper
 	process int
 }
 
-func (b stepped) step(f func() error) error {
-	c := &call{b.process, make(chan error), make(chan struct{})}
+func (b stepped) step(op, key string, f func() error) error {
+	c := &call{b.process, op + " " + key + " " + b.name, make(chan error), make(chan struct{})}
 	b.s.calls <- c
 	defer close(c.done)
 	if err := <-c.turn; err != nil {
@@ -330,27 +359,27 @@ func (b stepped) step(f func() error) error {
 }
 
 func (b stepped) Put(ctx context.Context, key string, body io.ReaderAt, size int64) error {
-	return b.step(func() error { return b.Bucket.Put(ctx, key, body, size) })
+	return b.step("put", key, func() error { return b.Bucket.Put(ctx, key, body, size) })
 }
 
 func (b stepped) Get(ctx context.Context, key string, off int64, p []byte) (n int, err error) {
-	err = b.step(func() error { n, err = b.Bucket.Get(ctx, key, off, p); return err })
+	err = b.step("get", key, func() error { n, err = b.Bucket.Get(ctx, key, off, p); return err })
 	return n, err
 }
 
 func (b stepped) Stat(ctx context.Context, key string) (info objstore.Info, err error) {
-	err = b.step(func() error { info, err = b.Bucket.Stat(ctx, key); return err })
+	err = b.step("stat", key, func() error { info, err = b.Bucket.Stat(ctx, key); return err })
 	return info, err
 }
 
 func (b stepped) Delete(ctx context.Context, key string) error {
-	return b.step(func() error { return b.Bucket.Delete(ctx, key) })
+	return b.step("delete", key, func() error { return b.Bucket.Delete(ctx, key) })
 }
 
 func (b stepped) List(ctx context.Context, prefix, after string) iter.Seq2[objstore.Info, error] {
 	return func(yield func(objstore.Info, error) bool) {
 		var infos []objstore.Info
-		err := b.step(func() error {
+		err := b.step("list", prefix, func() error {
 			for info, err := range b.Bucket.List(ctx, prefix, after) {
 				if err != nil {
 					return err

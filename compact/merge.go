@@ -169,27 +169,33 @@ func (c *Compactor) compactDay(ctx context.Context, d *day) error {
 			c.report.plan(jobs)
 			return nil
 		}
+		changed := false
 		for _, job := range jobs {
 			c.progress.planned(job.Records)
 		}
 		for _, job := range jobs {
-			if err := c.do(ctx, d, job); err != nil {
+			did, err := c.do(ctx, d, job)
+			if err != nil {
 				return err
 			}
+			changed = changed || did
+		}
+		if !changed {
+			return nil // no input has a record up to the cutoff: there will be some later
 		}
 	}
 	return nil
 }
 
-// do does a job and brings the day up to date.
-func (c *Compactor) do(ctx context.Context, d *day, job *Job) error {
+// do does a job and brings the day up to date, and tells whether it has changed.
+func (c *Compactor) do(ctx context.Context, d *day, job *Job) (changed bool, err error) {
 	need := min(job.memory+mergeOverhead, c.cfg.Memory)
 	if err := c.memory.Acquire(ctx, need); err != nil {
-		return fmt.Errorf("wait for memory: %w", err)
+		return false, fmt.Errorf("wait for memory: %w", err)
 	}
 	defer c.memory.Release(need)
 	if err := c.checkQuorum(); err != nil {
-		return err
+		return false, err
 	}
 	start := time.Now()
 	c.progress.begin(job.Topic)
@@ -209,22 +215,22 @@ func (c *Compactor) do(ctx context.Context, d *day, job *Job) error {
 		took := time.Since(start)
 		c.metrics.merged(job, made, took)
 		log.Info("merged", "bytes_out", out, "ratio", ratio(job.Size, out), "text", job.Text, "generation", job.Generation, "took", took.Round(time.Millisecond))
-		return nil
+		return len(made) > 0, nil
 	case damaged:
 		damage.s.damaged = true
 		c.report.damage(damage.s, damage.err)
 		c.metrics.damaged.Inc()
 		log.Error("a segment is damaged in all the buckets that have it: it is left alone, and its neighbours are merged without it",
 			"key", damage.s.Key(), "cause", damage.err)
-		return nil // the next round does what is left
+		return true, nil // the next round does what is left
 	case errors.Is(err, errGone):
 		// Another compactor was faster. What it has made shows in the next run's listing.
 		log.Info("somebody else has replaced a segment meanwhile", "cause", err)
 		gone := job.Inputs
 		d.segments = slices.DeleteFunc(d.segments, func(s *Segment) bool { return slices.Contains(gone, s) })
-		return nil
+		return true, nil
 	}
-	return fmt.Errorf("merge segments of %s on %s: %w", job.Topic, job.Day, err)
+	return len(made) > 0, fmt.Errorf("merge segments of %s on %s: %w", job.Topic, job.Day, err)
 }
 
 // add puts in a segment that was made, or made again.

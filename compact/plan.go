@@ -57,10 +57,20 @@ type input struct {
 	stretch
 }
 
+// open is about how many bytes of the segment are in the stretch, going by the time that it takes.
+func (in input) open() int64 {
+	part := float64(in.to.Time()-in.from.Time()+1) / float64(in.Name.Last.Time()-in.Name.First.Time()+1)
+	return int64(part * float64(in.Size))
+}
+
+// partial tells that the segment's beginning or end is in other ones, which it overlaps.
+func (in input) partial() bool { return in.from != in.Name.First || in.to != in.Name.Last }
+
 // makePlan says which merges are to be done on a day, given what is claimed of its segments. It is a pure function.
 //
 // The segments that are not replaced form clusters: those that overlap, directly or through others. Clusters of several, and
 // single small segments, are merged with their neighbours of these kinds into segments of the target size that do not overlap.
+// What is left of a segment that other ones hold a part of counts as small: on its own, it is written anew in the end.
 // Until the day has settled, a segment that was rewritten takes part only in merges of growth times its own size of others: so it is
 // rewritten a number of times that grows with the logarithm of its size. Once the day has settled all of that is done; what comes
 // later is added in the same way. No merge makes a segment beyond MaxGeneration.
@@ -84,10 +94,10 @@ func makePlan(d *day, cl claims, r rules) (jobs []*Job) {
 	for _, run := range runs(inputs, walls, r) {
 		groups := [][]input{run}
 		if !r.settled {
-			groups = worthwhile(run)
+			groups = worthwhile(run, r.small())
 		}
 		for _, g := range groups {
-			if g = fitting(g, r.inputMemory()); len(g) > 1 {
+			if g = fitting(g, r.inputMemory()); len(g) > 1 || r.settled && g[0].partial() {
 				jobs = append(jobs, makeJob(d, g, r))
 			}
 		}
@@ -103,7 +113,7 @@ func byStart(a, b input) int {
 func runs(inputs, walls []input, r rules) (found [][]input) {
 	var run []input
 	end := func() {
-		if len(run) > 1 {
+		if len(run) > 1 || len(run) == 1 && run[0].partial() {
 			found = append(found, run)
 		}
 		run = nil
@@ -116,7 +126,7 @@ func runs(inputs, walls []input, r rules) (found [][]input) {
 		}
 		cluster := inputs[:n:n]
 		inputs = inputs[n:]
-		if n == 1 && cluster[0].Size >= r.small() {
+		if n == 1 && cluster[0].Size >= r.small() && !cluster[0].partial() {
 			end()
 			continue
 		}
@@ -138,21 +148,29 @@ func later(a, b ulid.ULID) ulid.ULID {
 	return b
 }
 
+func earlier(a, b ulid.ULID) ulid.ULID {
+	if a.Compare(b) <= 0 {
+		return a
+	}
+	return b
+}
+
 // worthwhile takes apart a run until each part is growth times as large as its largest segment that was rewritten before, without
-// that. Fresh segments are always worth it.
-func worthwhile(run []input) [][]input {
+// that. If that is not small, it gains nothing from its neighbours: only what lies within it counts, and is merged with it. Fresh
+// segments are always worth it.
+func worthwhile(run []input, small int64) [][]input {
 	if len(run) < 2 {
 		return nil
 	}
-	var total int64
+	var total, inside int64
 	var largest input
 	for _, in := range run {
-		total += in.Size
-		if in.Name.Generation > 0 && (largest.Segment == nil || in.Size > largest.Size) {
+		total += in.open()
+		if in.Name.Generation > 0 && (largest.Segment == nil || in.open() > largest.open()) {
 			largest = in
 		}
 	}
-	if largest.Segment == nil || total-largest.Size >= growth*largest.Size {
+	if largest.Segment == nil {
 		return [][]input{run}
 	}
 	var before, within, after []input
@@ -165,9 +183,22 @@ func worthwhile(run []input) [][]input {
 			after = append(after, in)
 		default:
 			within = append(within, in)
+			in.from, in.to = later(in.from, largest.from), earlier(in.to, largest.to)
+			inside += in.open()
 		}
 	}
-	return slices.Concat(worthwhile(before), worthwhile(within), worthwhile(after))
+	least, large := growth*largest.open(), largest.open() >= small
+	if !large && total-largest.open() >= least {
+		return [][]input{run}
+	}
+	var groups [][]input
+	if large && inside >= least {
+		groups = [][]input{append(within, largest)}
+		slices.SortFunc(groups[0], byStart)
+	} else {
+		groups = worthwhile(within, small)
+	}
+	return slices.Concat(worthwhile(before, small), groups, worthwhile(after, small))
 }
 
 // weight is what an input takes in memory while it is being merged.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -130,7 +131,7 @@ func decodePolicy(b []byte) (p Policy, err error) {
 }
 
 // ReadPolicy reads the policy in force: the last one in any of the copies. Without all of them it is an error, since another
-// one may hold a later policy.
+// one may hold a later policy. A policy that cannot be understood, or not in the same way in all the copies, is ErrPolicy, with nothing but its Since and Key.
 func (c *Compactor) ReadPolicy(ctx context.Context) (Policy, error) {
 	var last object
 	for o, err := range c.objects(ctx, policyPrefix, "") {
@@ -147,26 +148,35 @@ func (c *Compactor) ReadPolicy(ctx context.Context) (Policy, error) {
 	if last.key == "" {
 		return Policy{}, nil
 	}
+	since, _ := policyTime(last.key)
+	bad := Policy{Since: since, Key: last.key}
+	var found [][]byte
 	var failed error
 	for i := range last.in.each {
-		size := last.size
-		if size > maxPolicy {
-			failed = fmt.Errorf("%w: %d bytes", ErrPolicy, size)
+		if last.size > maxPolicy {
+			failed = fmt.Errorf("%w: %d bytes", ErrPolicy, last.size)
 			continue
 		}
-		b := make([]byte, size)
+		b := make([]byte, last.size)
 		err := readFull(ctx, c.cfg.Copies[i], last.key, 0, b)
 		if err == nil {
-			var p Policy
-			if p, err = decodePolicy(b); err == nil {
-				p.Since, _ = policyTime(last.key)
-				p.Key = last.key
-				return p, nil
-			}
+			_, err = decodePolicy(b)
 		}
-		failed = err
+		if err != nil {
+			failed = err
+			continue
+		}
+		found = append(found, b)
 	}
-	return Policy{}, fmt.Errorf("read retention policy %s: %w", last.key, failed)
+	if len(found) == 0 {
+		return bad, fmt.Errorf("read retention policy %s: %w", last.key, failed)
+	}
+	if !slices.EqualFunc(found[1:], found[:len(found)-1], bytes.Equal) {
+		return bad, fmt.Errorf("read retention policy %s: %w: the buckets have different ones", last.key, ErrPolicy)
+	}
+	p, err := decodePolicy(found[0])
+	p.Since, p.Key = since, last.key
+	return p, err
 }
 
 // SetPolicy puts a policy in force. It needs all the copies.
