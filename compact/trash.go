@@ -82,7 +82,7 @@ func (c *Compactor) move(ctx context.Context, from, to string, s *Segment) error
 			}
 			size = info.Size
 		}
-		err := c.copyObject(ctx, i, from, size, i, to)
+		err := c.copyObject(ctx, i, from, size, i, to, nil)
 		if errors.Is(err, objstore.ErrNotFound) {
 			continue // somebody else has moved it
 		}
