@@ -257,6 +257,10 @@ func (c *Compactor) readClaims(ctx context.Context, d *day) (claims, error) {
 		err error
 	}
 	answers := make([]answer, len(found))
+	segments := make(map[segment.Name]*Segment, len(d.segments))
+	for _, s := range d.segments {
+		segments[s.Name] = s
+	}
 	slots := make(chan struct{}, fetchers)
 	var all sync.WaitGroup
 	for i, s := range found {
@@ -266,7 +270,7 @@ func (c *Compactor) readClaims(ctx context.Context, d *day) (claims, error) {
 		}
 		slots <- struct{}{}
 		all.Go(func() {
-			answers[i].l, answers[i].err = c.lineage(ctx, s)
+			answers[i].l, answers[i].err = c.lineage(ctx, s, segments)
 			<-slots
 		})
 	}
