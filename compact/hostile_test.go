@@ -13,6 +13,25 @@ import (
 	"oklog/query"
 )
 
+// write stores the records of a block, sorted or not, as one segment.
+func (w *world) write(topic string, sw *segment.Writer, b *segment.Block) {
+	w.t.Helper()
+	b.Sort()
+	var buf bytes.Buffer
+	sw.Reset(&buf)
+	c := b.Cursor()
+	if err := sw.Take(&c, c.Left()); err != nil {
+		w.t.Fatal(err)
+	}
+	n, err := sw.Finish()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := w.copies[0].Put(w.t.Context(), n.Key(topic), bytes.NewReader(buf.Bytes()), int64(buf.Len())); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 // forge stores a segment of some records that says of itself what it is told to, and returns its key.
 func (w *world) forge(topic string, entries []entry, generation uint8, l segment.Lineage, lie func(*segment.Name)) string {
 	w.t.Helper()

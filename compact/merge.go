@@ -18,8 +18,6 @@ const (
 	// Small segments are read so many at once, ahead of the merge, and up to so many bytes that it has not come to.
 	fetchers   = 16
 	fetchAhead = 8 << 20
-	// A segment that comes out names so many others at most, so that its tables stay small.
-	maxReplaced = segment.MaxReplaced / 2
 	// What a merge takes besides inputs and output: the encoder's tables (40 MiB), the block being written, signatures.
 	mergeOverhead = 56 << 20
 )

@@ -251,6 +251,7 @@ func (r *reader) clip() *segment.Block {
 	return out
 }
 
+// letGo gives up what an input takes that is done: the merge does not ask for it any more, and holds on to its reader.
 func (r *reader) letGo() {
-	r.whole, r.chunk, r.block = nil, nil, segment.Block{}
+	r.whole, r.chunk, r.block, r.seg = nil, nil, segment.Block{}, nil
 }
