@@ -147,8 +147,7 @@ func (c *Compactor) put(ctx context.Context, topic string, n segment.Name, data 
 	if err != nil {
 		return nil, err
 	}
-	now := c.cfg.Now()
-	return &Segment{Topic: topic, Name: n, Size: int64(len(data)), In: in, Stored: now, Settled: now}, nil
+	return &Segment{Topic: topic, Name: n, Size: int64(len(data)), In: in, Stored: c.now, Settled: c.now}, nil
 }
 
 // compactDay does what is to be done on a day, in rounds: a merge may make another one possible.
