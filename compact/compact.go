@@ -70,6 +70,7 @@ type Compactor struct {
 	progress progress
 
 	report *Report
+	now    time.Time       // of the run: a clock that is set meanwhile makes nothing older
 	policy Policy          // of retention; the zero Policy if it cannot be read
 	ahead  []time.Duration // by how much the clocks of the copies are ahead of ours
 
@@ -145,12 +146,12 @@ func New(cfg Config) (*Compactor, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Compactor{cfg: cfg, metrics: m, memory: semaphore.NewWeighted(cfg.Memory), report: &Report{}, ahead: make([]time.Duration, len(cfg.Copies))}, nil
+	return &Compactor{cfg: cfg, metrics: m, memory: semaphore.NewWeighted(cfg.Memory), report: &Report{}, now: cfg.Now(), ahead: make([]time.Duration, len(cfg.Copies))}, nil
 }
 
 // rules are those of a day.
 func (c *Compactor) rules(d *day) rules {
-	now := c.cfg.Now()
+	now := c.now
 	return rules{
 		target:  c.cfg.Target,
 		memory:  c.cfg.Memory - mergeOverhead,
@@ -232,8 +233,7 @@ func (c *Compactor) run(ctx context.Context) error {
 }
 
 func (c *Compactor) runDay(ctx context.Context, d *day) error {
-	now := c.cfg.Now()
-	c.report.day(d, now)
+	c.report.day(d, c.now)
 	for _, s := range d.segments {
 		if s.Odd != 0 {
 			c.report.badCopy(s)

@@ -26,6 +26,7 @@ func (c *Compactor) begin() {
 	defer c.mu.Unlock()
 	c.away = 0
 	c.report = &Report{DryRun: c.cfg.DryRun}
+	c.now = c.cfg.Now()
 	c.lineages.reset()
 	c.progress.reset()
 }
@@ -71,14 +72,15 @@ func (c *Compactor) readClocks(ctx context.Context) error {
 	var all errgroup.Group
 	for i, b := range c.cfg.Copies {
 		all.Go(func() error {
-			before := c.cfg.Now()
 			const body = "oklog\n"
 			err := b.Put(ctx, clockKey, strings.NewReader(body), int64(len(body)))
 			if err == nil {
 				// A listing, as it dates the other objects: what Stat says may be cut to the second.
+				err = errors.New("it does not list what was just put there: " + clockKey)
 				for info, e := range b.List(ctx, clockKey, "") {
 					if err = e; err == nil {
-						c.ahead[i] = info.Modified.Sub(before)
+						// However long it took to write: so at most it is taken to be less ahead than it is, and what it dates for younger.
+						c.ahead[i] = info.Modified.Sub(c.cfg.Now())
 					}
 					break
 				}
@@ -90,6 +92,7 @@ func (c *Compactor) readClocks(ctx context.Context) error {
 		})
 	}
 	err := all.Wait()
+	c.now = c.cfg.Now()
 	if ctx.Err() != nil {
 		return fmt.Errorf("compact: %w", ctx.Err())
 	}

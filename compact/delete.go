@@ -66,7 +66,7 @@ func (c *Compactor) deleteReplaced(ctx context.Context, d *day) error {
 		return err
 	}
 	defer func() { c.report.left(d, cl, c.cfg.Target/smallPart) }()
-	found := deletable(d, cl, c.cfg.Now(), c.cfg.Grace)
+	found := deletable(d, cl, c.now, c.cfg.Grace)
 	if c.cfg.DryRun {
 		c.report.deleted(found)
 		return nil

@@ -1,6 +1,8 @@
 package compact
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/oklog/ulid/v2"
@@ -26,6 +28,45 @@ func (cl claims) add(by *Segment, l segment.Lineage) {
 		}
 		cl[name] = append(cl[name], claim{l.After, l.Through, by})
 	}
+}
+
+// checkClaims holds what by says of other segments of its day against the names of these, and against its own blocks. A merge puts all of the
+// records of a stretch into what it makes: so that is of a later generation, begins no later and ends no earlier than what lies in the stretch, and
+// has as many records there at least. Who claims anything else would have segments deleted that nothing replaces.
+func checkClaims(by *Segment, l segment.Lineage, blocks []segment.BlockInfo, segments map[segment.Name]*Segment) error {
+	for _, key := range l.Replaces {
+		topic, name, err := segment.ParseKey(key)
+		if err != nil || topic != by.Topic || segments[name] == nil || name.First.Compare(l.Through) > 0 || name.Last.Compare(l.After) <= 0 {
+			continue
+		}
+		begins, ends := name.First.Compare(l.After) > 0, name.Last.Compare(l.Through) <= 0
+		switch {
+		case name.Generation >= by.Name.Generation:
+			err = fmt.Errorf("is of generation %d", name.Generation)
+		case begins && by.Name.First.Compare(name.First) > 0:
+			err = errors.New("begins earlier")
+		case ends && by.Name.Last.Compare(name.Last) < 0:
+			err = errors.New("ends later")
+		case begins && ends && recordsWithin(blocks, name.First, name.Last) < name.Records:
+			err = errors.New("has more records than are here")
+		}
+		if err != nil {
+			return fmt.Errorf("%w: it says that it holds the records of %s, which %w", segment.ErrCorrupt, key, err)
+		}
+	}
+	return nil
+}
+
+// recordsWithin is how many records blocks have at most from one ID to another.
+func recordsWithin(blocks []segment.BlockInfo, first, last ulid.ULID) (n int64) {
+	at, _ := slices.BinarySearchFunc(blocks, first, func(b segment.BlockInfo, id ulid.ULID) int { return b.Last.Compare(id) })
+	for _, b := range blocks[at:] {
+		if b.First.Compare(last) > 0 {
+			break
+		}
+		n += int64(b.Records)
+	}
+	return n
 }
 
 // stretch is a range of IDs, both ends included.

@@ -18,8 +18,6 @@ const (
 	// Small segments are read so many at once, ahead of the merge, and up to so many bytes that it has not come to.
 	fetchers   = 16
 	fetchAhead = 8 << 20
-	// A segment that comes out names so many others at most, so that its tables stay small.
-	maxReplaced = segment.MaxReplaced / 2
 	// What a merge takes besides inputs and output: the encoder's tables (40 MiB), the block being written, signatures.
 	mergeOverhead = 56 << 20
 )
@@ -149,8 +147,7 @@ func (c *Compactor) put(ctx context.Context, topic string, n segment.Name, data 
 	if err != nil {
 		return nil, err
 	}
-	now := c.cfg.Now()
-	return &Segment{Topic: topic, Name: n, Size: int64(len(data)), In: in, Stored: now, Settled: now}, nil
+	return &Segment{Topic: topic, Name: n, Size: int64(len(data)), In: in, Stored: c.now, Settled: c.now}, nil
 }
 
 // compactDay does what is to be done on a day, in rounds: a merge may make another one possible.
@@ -258,6 +255,10 @@ func (c *Compactor) readClaims(ctx context.Context, d *day) (claims, error) {
 		err error
 	}
 	answers := make([]answer, len(found))
+	segments := make(map[segment.Name]*Segment, len(d.segments))
+	for _, s := range d.segments {
+		segments[s.Name] = s
+	}
 	slots := make(chan struct{}, fetchers)
 	var all sync.WaitGroup
 	for i, s := range found {
@@ -267,7 +268,7 @@ func (c *Compactor) readClaims(ctx context.Context, d *day) (claims, error) {
 		}
 		slots <- struct{}{}
 		all.Go(func() {
-			answers[i].l, answers[i].err = c.lineage(ctx, s)
+			answers[i].l, answers[i].err = c.lineage(ctx, s, segments)
 			<-slots
 		})
 	}

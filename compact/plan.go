@@ -23,8 +23,10 @@ const (
 	rewritten, blocksPart = 0.85, 0.86
 	// Of a segment up to wholeSize all is read at once; of larger ones chunkSize at a time. Bytes.
 	wholeSize, chunkSize = 2 << 20, 2 << 20
-	// A block in memory, in bytes of text, with what its records take.
+	// A block's text in memory, in bytes.
 	blockMemory = segment.BlockSize + segment.BlockSize/8
+	// A run of IDs in memory, a session in memory, and a session in a segment, in bytes.
+	idMemory, sessionMemory, sessionSize = 32, 96, 7
 )
 
 // rules are what a plan keeps to.
@@ -202,12 +204,19 @@ func worthwhile(run []input, small int64) [][]input {
 	return slices.Concat(worthwhile(before, small), groups, worthwhile(after, small))
 }
 
-// weight is what an input takes in memory while it is being merged.
+// weight is what an input takes in memory while it is being merged: what is read of it, a block's text and IDs, and the table of its sessions.
+// At worst no two records share a run of IDs, or a session.
 func (in input) weight() int64 {
-	if in.Size <= wholeSize {
-		return in.Size + min(in.Name.RawBytes, blockMemory)
+	read, text, ids := in.Size, in.Name.RawBytes, in.Name.Records
+	if in.Size > wholeSize {
+		read = chunkSize
 	}
-	return chunkSize + blockMemory
+	if text > blockMemory {
+		ids = int64(float64(ids) * blockMemory / float64(text))
+		text = blockMemory
+	}
+	sessions := min(in.Name.Records, in.Size/sessionSize, segment.MaxSessions)
+	return read + text + idMemory*min(ids, segment.MaxBlockRecords) + sessionMemory*sessions
 }
 
 // depth is the most that inputs weigh which overlap at some ID. Where drop is set it may take one of these out, the heaviest
@@ -267,17 +276,22 @@ func (r rules) leastOut() int64 { return r.target / 4 }
 // inputMemory is how much memory inputs may take at most.
 func (r rules) inputMemory() int64 { return r.memory - r.leastOut() }
 
-// maxInputs is how many segments a merge has at most: each takes some memory. The rest of a longer stretch is for later ones.
-const maxInputs = 20_000
+// maxInputs is how many segments a merge has at most: one that comes out may name all of them, and each takes some memory. The rest is
+// for later merges.
+const maxInputs = segment.MaxReplaced / 2
 
-// cut is where to end a stretch of too many inputs: how many to take, and the ID that the first of the rest begins with.
+// cut is where to end a stretch of too many inputs: how many to take, and the ID that the first of the rest begins with. It is zero
+// where too many begin with the same one: the rest then lies over what is merged, as what did not fit into memory.
 func cut(group []input) (n int, end ulid.ULID) {
-	for n = maxInputs; n < len(group); n++ {
+	if len(group) <= maxInputs {
+		return len(group), ulid.ULID{}
+	}
+	for n = maxInputs; n > maxInputs/2; n-- {
 		if group[n].from != group[n-1].from {
 			return n, group[n].from
 		}
 	}
-	return len(group), ulid.ULID{}
+	return maxInputs, ulid.ULID{}
 }
 
 func makeJob(d *day, group []input, r rules) *Job {

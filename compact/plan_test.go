@@ -34,6 +34,14 @@ type span struct {
 	gen         uint8
 }
 
+// unweighed takes away what the IDs and sessions of inputs weigh.
+func unweighed(all ...input) []input {
+	for _, in := range all {
+		in.Name.Records = 0
+	}
+	return all
+}
+
 func inputs(spans []span) (all []input) {
 	for i, s := range spans {
 		all = append(all, in(numbered(i, s.gen, s.first, s.last, s.size)))
@@ -109,7 +117,7 @@ func TestFitting(t *testing.T) {
 	const large = chunkSize + blockMemory // what a large one takes
 	f := func(name string, memory int64, spans []span, want string) {
 		t.Helper()
-		g := inputs(spans)
+		g := unweighed(inputs(spans)...)
 		have := fitting(g, memory)
 		if d := describe([][]input{have}); d != want {
 			t.Errorf("%s: have %q, want %q", name, d, want)
@@ -127,7 +135,7 @@ func TestFitting(t *testing.T) {
 }
 
 func TestDepth(t *testing.T) {
-	w := func(size int64) int64 { return in(numbered(0, 0, 0, 1, size)).weight() }
+	w := func(size int64) int64 { return unweighed(in(numbered(0, 0, 0, 1, size)))[0].weight() }
 	for _, c := range []struct {
 		spans []span
 		want  int64
@@ -139,12 +147,20 @@ func TestDepth(t *testing.T) {
 		{[]span{{0, 99, 1000, 0}, {10, 19, 2000, 0}, {20, 29, 3000, 0}}, w(1000) + w(3000)},
 		{[]span{{0, 99, 50 << 20, 0}, {10, 19, 60 << 20, 0}}, 2 * (chunkSize + blockMemory)},
 	} {
-		if have := depth(inputs(c.spans), nil); have != c.want {
+		if have := depth(unweighed(inputs(c.spans)...), nil); have != c.want {
 			t.Errorf("%v: have %d, want %d", c.spans, have, c.want)
 		}
 	}
 	if have, want := w(1000), int64(1000+10_000); have != want {
 		t.Errorf("a segment of 1,000 bytes with 10,000 of text takes %d, want %d", have, want)
+	}
+	s := numbered(0, 0, 0, 49, 1000)
+	if have, want := in(s).weight(), w(1000)+50*(idMemory+sessionMemory); have != want {
+		t.Errorf("with 50 records it takes %d, want %d", have, want)
+	}
+	s.Name.Records = 1000
+	if have, want := in(s).weight(), w(1000)+1000*idMemory+1000/sessionSize*sessionMemory; have != want {
+		t.Errorf("with 1,000 records it takes %d, want %d", have, want)
 	}
 }
 
@@ -163,13 +179,16 @@ func TestCut(t *testing.T) {
 	if len(j.Inputs) != maxInputs || j.Through != at(2*maxInputs-1) {
 		t.Errorf("a job of %d, through %s", len(j.Inputs), j.Through)
 	}
-	// Those that begin together cannot be parted.
+	// Those that begin together are not parted, unless they are too many.
 	for i := maxInputs - 5; i < maxInputs+5; i++ {
 		group[i] = in(numbered(i, 0, 2*(maxInputs-5), 3*maxInputs, 1))
 	}
 	n, end := cut(group)
-	if n != maxInputs+5 || end != at(2*(maxInputs+5)) {
+	if n != maxInputs-5 || end != at(2*(maxInputs-5)) {
 		t.Errorf("where ten begin together: %d, up to %s", n, end)
+	}
+	for i := range maxInputs - 5 {
+		group[i] = in(numbered(i, 0, 2*i, 3*maxInputs, 1))
 	}
 	// They reach beyond the cut: of these only what comes before it is taken.
 	if j := makeJob(&day{topic: "web"}, group, rules{target: 1 << 20, memory: 1 << 30}); j.Through != segment.Before(end) {
@@ -178,7 +197,7 @@ func TestCut(t *testing.T) {
 	for i := range group {
 		group[i] = in(numbered(i, 0, 0, 5+i, 1))
 	}
-	if n, end := cut(group); n != len(group) || end != (ulid.ULID{}) {
+	if n, end := cut(group); n != maxInputs || end != (ulid.ULID{}) {
 		t.Errorf("all begin together: %d, up to %s", n, end)
 	}
 }

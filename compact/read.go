@@ -72,20 +72,38 @@ func readFull(ctx context.Context, b objstore.Bucket, key string, off int64, p [
 	return err
 }
 
-// lineage reads what s replaces.
-func (c *Compactor) lineage(ctx context.Context, s *Segment) (l segment.Lineage, err error) {
+// lineage reads what s replaces, of the segments of its day.
+func (c *Compactor) lineage(ctx context.Context, s *Segment, segments map[segment.Name]*Segment) (l segment.Lineage, err error) {
 	err = c.fromCopies(ctx, s, func(b Copy) error {
 		dec, err := segment.NewDecoder()
 		if err != nil {
 			return err
 		}
-		seg, err := dec.Open(objstore.ReaderAt(ctx, b, s.Key()), s.Size)
-		if err == nil {
-			l = seg.Lineage
+		seg, err := open(dec, objstore.ReaderAt(ctx, b, s.Key()), s)
+		if err != nil {
+			return err
 		}
-		return err
+		l = seg.Lineage
+		return checkClaims(s, l, seg.Blocks, segments)
 	})
 	return l, err
+}
+
+// open reads a segment's tables. That it is not what its name says is damage.
+func open(dec *segment.Decoder, at io.ReaderAt, s *Segment) (*segment.Segment, error) {
+	seg, err := dec.Open(at, s.Size)
+	if err != nil {
+		return nil, err
+	}
+	var text int64
+	for _, b := range seg.Blocks {
+		text += int64(b.RawSize)
+	}
+	n := s.Name
+	if seg.First() != n.First || seg.Last() != n.Last || seg.Records() != n.Records || text != n.RawBytes || seg.Generation != n.Generation {
+		return nil, fmt.Errorf("%w: %w", segment.ErrCorrupt, segment.ErrMisnamed)
+	}
+	return seg, nil
 }
 
 // sound tells whether copy i of s has the bytes that its key names. It reads all of it.
@@ -181,19 +199,15 @@ func (r *reader) open() error {
 		return r.err
 	}
 	key := r.s.Key()
-	open := func(at io.ReaderAt) error {
-		seg, err := r.dec.Open(at, r.s.Size)
-		if err == nil && (seg.First() != r.s.Name.First || seg.Last() != r.s.Name.Last || seg.Records() != r.s.Name.Records) {
-			err = fmt.Errorf("%w: %w", segment.ErrCorrupt, segment.ErrMisnamed)
-		}
-		r.seg = seg
+	try := func(at io.ReaderAt) (err error) {
+		r.seg, err = open(r.dec, at, r.s)
 		return err
 	}
-	if r.whole != nil && open(bytes.NewReader(r.whole)) == nil {
+	if r.whole != nil && try(bytes.NewReader(r.whole)) == nil {
 		return nil
 	}
 	r.whole = nil
-	return r.c.fromCopies(r.ctx, r.s, func(b Copy) error { return open(objstore.ReaderAt(r.ctx, b, key)) })
+	return r.c.fromCopies(r.ctx, r.s, func(b Copy) error { return try(objstore.ReaderAt(r.ctx, b, key)) })
 }
 
 // read decodes a block.
@@ -240,6 +254,7 @@ func (r *reader) clip() *segment.Block {
 	return out
 }
 
+// letGo gives up what an input takes that is done: the merge does not ask for it any more, and holds on to its reader.
 func (r *reader) letGo() {
-	r.whole, r.chunk, r.block = nil, nil, segment.Block{}
+	r.whole, r.chunk, r.block, r.seg = nil, nil, segment.Block{}, nil
 }

@@ -20,7 +20,7 @@ const inFlight = objstore.DefaultDetachedTimeout + 30*time.Second
 // repairDay makes the copies that segments of a day lack. What is in other segments as well is left to be deleted.
 func (c *Compactor) repairDay(ctx context.Context, d *day) error {
 	var lacking []*Segment
-	now := c.cfg.Now()
+	now := c.now
 	for _, s := range d.segments {
 		if s.Odd == 0 && s.In != c.everyCopy() && now.Sub(s.Settled) > inFlight {
 			lacking = append(lacking, s)

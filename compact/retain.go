@@ -82,8 +82,7 @@ func (c *Compactor) keep(topic string) (Keep, time.Time) {
 
 // earliest is the time by the clock that is most behind, of ours and the copies': a clock that is ahead makes nothing expire.
 func (c *Compactor) earliest() time.Time {
-	now := c.cfg.Now()
-	return now.Add(min(0, slices.Min(c.ahead)))
+	return c.now.Add(min(0, slices.Min(c.ahead)))
 }
 
 // retain does it for one topic.

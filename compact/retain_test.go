@@ -211,7 +211,7 @@ func TestRetention(t *testing.T) {
 				}
 				return buckettest.Fault{}
 			}}
-			if r, err := w.tryRun(cfg); err == nil || r.Expired > 0 || len(r.Refused) == 0 {
+			if r, err := w.tryRun(cfg); err != nil || r.Sound() || r.Expired > 0 || len(r.Refused) == 0 {
 				t.Errorf("%s: %+v, %v", op, r, err)
 			}
 			there(w, web, "111111111111")

@@ -109,13 +109,12 @@ func (c *Compactor) Purge(ctx context.Context, t Trashed) error {
 
 // emptyTrash purges what has been in the trash for long enough.
 func (c *Compactor) emptyTrash(ctx context.Context) error {
-	now := c.cfg.Now()
 	for t, err := range c.Trash(ctx, c.cfg.Topic) {
 		if err != nil {
 			return err
 		}
 		// Whoever moved it may have had another clock: what the bucket says of the time counts as well.
-		if now.Sub(t.At) < c.cfg.TrashFor || now.Sub(t.Settled) < c.cfg.TrashFor {
+		if c.now.Sub(t.At) < c.cfg.TrashFor || c.now.Sub(t.Settled) < c.cfg.TrashFor {
 			continue
 		}
 		if c.there() != c.everyCopy() {
