@@ -234,12 +234,6 @@ func (c *Compactor) run(ctx context.Context) error {
 
 func (c *Compactor) runDay(ctx context.Context, d *day) error {
 	c.report.day(d, c.now)
-	for _, s := range d.segments {
-		if s.Odd != 0 {
-			c.report.badCopy(s)
-			c.cfg.Logger.Warn("copies of a segment differ in size: it is left alone until repair replaces the damaged ones", "key", s.Key())
-		}
-	}
 	if keep, _ := c.keep(d.topic); keep > 0 {
 		earliest := c.earliest()
 		for _, s := range d.segments {

@@ -64,8 +64,8 @@ func TestDamagedInput(t *testing.T) {
 				if in == 1 || differ {
 					met = 1
 				}
-				if r.BadCopies != met {
-					t.Errorf("%d bad copies, want %d", r.BadCopies, met)
+				if r.BadCopies+r.Differing != met {
+					t.Errorf("%d bad copies, %d segments whose copies differ in size, want %d together", r.BadCopies, r.Differing, met)
 				}
 				want := 8
 				if in == 3 || differ {
