@@ -232,13 +232,16 @@ func (c *Compactor) run(ctx context.Context) error {
 	return failed.err()
 }
 
+// mergeTime is how long a run may take, from the listing of a day to its last merge, without keeping what expires meanwhile for longer.
+const mergeTime = time.Hour
+
 func (c *Compactor) runDay(ctx context.Context, d *day) error {
 	c.report.day(d, c.now)
 	if keep, _ := c.keep(d.topic); keep > 0 {
-		earliest := c.earliest()
+		// What expires, or will while it is being merged, is on its way out. Written anew, it would look as if it had come in late.
+		soon := c.earliest().Add(min(mergeTime, time.Duration(keep)/10))
 		for _, s := range d.segments {
-			// It is on its way out. Written anew, it would look as if it had just come in.
-			s.expired = !expiry(s, keep).After(earliest)
+			s.expired = !expiry(s, keep).After(soon)
 		}
 	}
 	if err := c.repairDay(ctx, d); err != nil {

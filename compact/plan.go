@@ -14,6 +14,8 @@ import (
 const MaxGeneration = 16
 
 const (
+	// So often a small segment is rewritten as a matter of course.
+	usualGenerations = 5
 	// A segment is rewritten together with so many times its size, or else when its day has settled.
 	growth = 2
 	// Segments under this part of the target size are small.
@@ -39,6 +41,12 @@ type rules struct {
 }
 
 func (r rules) small() int64 { return r.target / smallPart }
+
+// isSmall tells whether a segment that is alone gains from its neighbours. One that was written anew often and is still under the size
+// cannot become larger, since its tables are full: what counts as small shrinks.
+func (r rules) isSmall(s *Segment) bool {
+	return s.Size < r.small()>>(2*max(0, int(s.Name.Generation)-usualGenerations))
+}
 
 // Job is a merge: the records of the inputs above After, up to Through.
 type Job struct {
@@ -129,7 +137,7 @@ func runs(inputs, walls []input, r rules) (found [][]input) {
 		}
 		cluster := inputs[:n:n]
 		inputs = inputs[n:]
-		if n == 1 && cluster[0].Size >= r.small() && !cluster[0].partial() {
+		if n == 1 && !r.isSmall(cluster[0].Segment) && !cluster[0].partial() {
 			end()
 			continue
 		}

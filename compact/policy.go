@@ -179,27 +179,66 @@ func (c *Compactor) ReadPolicy(ctx context.Context) (Policy, error) {
 	return p, err
 }
 
-// SetPolicy puts a policy in force. It needs all the copies.
+// SetPolicy puts a policy in force, whatever is in force now. It needs all the copies.
 func (c *Compactor) SetPolicy(ctx context.Context, p Policy) error {
-	p.Version = policyVersion
-	if err := p.check(); err != nil {
-		return err
-	}
 	old, err := c.ReadPolicy(ctx)
 	if err != nil && !errors.Is(err, ErrPolicy) {
 		return err
 	}
-	at := c.cfg.Now()
-	if !old.Since.IsZero() && !at.After(old.Since) {
-		at = old.Since.Add(time.Millisecond) // it has to come behind that one
-	}
-	id, err := ulid.New(ulid.Timestamp(at), rand.Reader)
+	_, err = c.putPolicy(ctx, p, old)
+	return err
+}
+
+// ErrPolicyChanged says that somebody else has changed the policy at the same time.
+var ErrPolicyChanged = errors.New("somebody else is changing the retention policy: nothing was changed, repeat it")
+
+// ChangePolicy changes the policy in force and returns it. Of two who do so at the same time one at least gets ErrPolicyChanged, and has
+// changed nothing. It needs all the copies.
+func (c *Compactor) ChangePolicy(ctx context.Context, change func(*Policy)) (Policy, error) {
+	p, err := c.ReadPolicy(ctx)
 	if err != nil {
-		return fmt.Errorf("set retention policy: %w", err)
+		return p, err
+	}
+	old := p
+	if p.Topics == nil {
+		p.Topics = map[string]Keep{}
+	}
+	change(&p)
+	key, err := c.putPolicy(ctx, p, old)
+	if err != nil {
+		return old, err
+	}
+	for o, err := range c.objects(ctx, policyPrefix, old.Key) {
+		if err != nil {
+			return p, fmt.Errorf("look at retention policy: %w", err)
+		}
+		if _, ok := policyTime(o.key); ok && o.key != key {
+			if err := c.deleteKey(ctx, key, c.everyCopy()); err != nil {
+				return p, fmt.Errorf("set retention policy: somebody else has changed it, too, and this change cannot be undone: %w", err)
+			}
+			return p, ErrPolicyChanged
+		}
+	}
+	return p, nil
+}
+
+// putPolicy puts a policy in the place of another one, and returns its key.
+func (c *Compactor) putPolicy(ctx context.Context, p, old Policy) (string, error) {
+	p.Version = policyVersion
+	if err := p.check(); err != nil {
+		return "", err
+	}
+	at := ulid.Timestamp(c.cfg.Now())
+	if !old.Since.IsZero() {
+		at = max(at, ulid.Timestamp(old.Since)+1) // it has to come behind that one
+	}
+	id, err := ulid.New(at, rand.Reader)
+	if err != nil {
+		return "", fmt.Errorf("set retention policy: %w", err)
 	}
 	b, err := json.MarshalIndent(p, "", "  ")
 	if err != nil {
-		return fmt.Errorf("set retention policy: %w", err)
+		return "", fmt.Errorf("set retention policy: %w", err)
 	}
 	b = append(b, '\n')
 	key := policyPrefix + id.String() + policySuffix
@@ -210,9 +249,9 @@ func (c *Compactor) SetPolicy(ctx context.Context, p Policy) error {
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("set retention policy: %w", err)
+		return "", fmt.Errorf("set retention policy: %w", err)
 	}
-	return nil
+	return key, nil
 }
 
 // expiry is when a segment expires that is kept for some time. What was late already when it was stored, by more than that

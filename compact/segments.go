@@ -205,16 +205,20 @@ func byFirst(a, b *Segment) int {
 // topics finds the topics there are, with one short listing for each.
 func (c *Compactor) topics(ctx context.Context) (topics []string, err error) {
 	for after := ""; ; {
-		next := ""
+		key := ""
 		for o, err := range c.objects(ctx, "", after) {
 			if err != nil {
 				return nil, err
 			}
-			next, _, _ = strings.Cut(o.key, "/")
+			key = o.key
 			break
 		}
-		if next == "" {
+		if key == "" {
 			return topics, nil
+		}
+		next, _, folder := strings.Cut(key, "/")
+		if after = key; !folder {
+			continue // an object that belongs to nothing
 		}
 		if segment.CheckTopic(next) == nil {
 			topics = append(topics, next)

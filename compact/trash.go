@@ -67,7 +67,11 @@ func (c *Compactor) Trash(ctx context.Context, topic string) iter.Seq2[Trashed, 
 
 // trash moves a segment to the trash: in each copy, it is there before it is gone from its place.
 func (c *Compactor) trash(ctx context.Context, s *Segment, at time.Time) error {
-	return c.move(ctx, s.Key(), trashKey(at, s.Key()), s)
+	err := c.move(ctx, s.Key(), trashKey(at, s.Key()), s)
+	if errors.Is(err, objstore.ErrNotFound) {
+		return nil // another run has moved it
+	}
+	return err
 }
 
 // move copies an object within each copy that has it, and then deletes it under its old key.
@@ -92,12 +96,12 @@ func (c *Compactor) move(ctx context.Context, from, to string, s *Segment) error
 		moved = true
 	}
 	if !moved {
-		return nil
+		return fmt.Errorf("move %s: %w: somebody else was faster", from, objstore.ErrNotFound)
 	}
 	return c.deleteKey(ctx, from, s.In|s.Odd)
 }
 
-// Restore takes a segment back out of the trash.
+// Restore takes a segment back out of the trash. One that is not there any more is objstore.ErrNotFound.
 func (c *Compactor) Restore(ctx context.Context, t Trashed) error {
 	return c.move(ctx, t.trashKey(), t.Key(), t.Segment)
 }

@@ -84,22 +84,17 @@ func setRetention(c *cli.Context, std streams) error {
 		return err
 	}
 	defer j.close()
-	p, err := j.c.ReadPolicy(c.Context)
+	p, err := j.c.ChangePolicy(c.Context, func(p *compact.Policy) {
+		switch {
+		case c.Bool("all"):
+			p.All = keep
+		case keep == nil:
+			delete(p.Topics, args[0])
+		default:
+			p.Topics[args[0]] = *keep
+		}
+	})
 	if err != nil {
-		return err
-	}
-	if p.Topics == nil {
-		p.Topics = map[string]compact.Keep{}
-	}
-	switch {
-	case c.Bool("all"):
-		p.All = keep
-	case keep == nil:
-		delete(p.Topics, args[0])
-	default:
-		p.Topics[args[0]] = *keep
-	}
-	if err := j.c.SetPolicy(c.Context, p); err != nil {
 		return err
 	}
 	if !c.Bool("all") && keep != nil {
