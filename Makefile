@@ -44,7 +44,7 @@ test: build servers ## all tests, on a real NATS server, MinIO and versitygw
 check: format vet staticcheck vulncheck imports cross race ## everything that must hold before a commit, with the race detector
 
 format: ## fail where gofmt would change something
-	@bad=$$(gofmt -l cmd ingest objstore query); if [ -n "$$bad" ]; then echo "gofmt -w these:"; echo "$$bad"; exit 1; fi
+	@bad=$$(gofmt -l cmd compact ingest objstore query); if [ -n "$$bad" ]; then echo "gofmt -w these:"; echo "$$bad"; exit 1; fi
 
 vet:
 	go vet ./...

@@ -279,7 +279,7 @@ func (f *failures) add(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	const most = 5
-	if len(f.errs) == most {
+	if len(f.errs) >= most && !errors.Is(err, ErrTooMuch) { // of these, each is told in the report
 		f.more++
 		return
 	}

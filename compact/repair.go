@@ -22,8 +22,12 @@ func (c *Compactor) repairDay(ctx context.Context, d *day) error {
 	var lacking []*Segment
 	now := c.now
 	for _, s := range d.segments {
-		if s.Odd == 0 && s.In != c.everyCopy() && now.Sub(s.Settled) > inFlight {
+		switch {
+		case s.Odd != 0 || s.In == c.everyCopy() || !d.complete:
+		case now.Sub(s.Settled) > inFlight:
 			lacking = append(lacking, s)
+		default:
+			c.report.lacking(len(c.cfg.Copies) - s.In.Len())
 		}
 	}
 	if len(lacking) == 0 || !d.complete || c.there() != c.everyCopy() {

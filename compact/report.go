@@ -57,6 +57,7 @@ type Report struct {
 	CopiedBytes   int64 `json:"copied_bytes"`
 	Replaced      int   `json:"copied_over_damaged"` // of these, in the place of damaged ones
 	MissingCopies int   `json:"missing_copies"`      // of what was written
+	Lacking       int   `json:"lacking_copies"`      // of what is new: they may still be on their way
 	BadCopies     int   `json:"bad_copies"`          // segments with a damaged copy, or copies of different sizes, as far as was met
 
 	Differing int `json:"differing"` // segments with copies of different sizes
@@ -218,6 +219,7 @@ func (r *Report) badCopy(s *Segment) {
 	})
 }
 
+func (r *Report) lacking(n int) { r.locked(func() { r.Lacking += n }) }
 func (r *Report) missing(n int) { r.locked(func() { r.MissingCopies += n }) }
 
 func (r *Report) lost(key string, err error) {

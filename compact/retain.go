@@ -105,7 +105,7 @@ func (c *Compactor) retain(ctx context.Context, topic string, keep Keep, since t
 		c.report.refuse("%s: %d segments have expired, but a bucket is away: they are left for a later run", topic, len(e.segments))
 		return nil
 	case e.tooMuch() && !c.cfg.Yes:
-		c.report.refuse("%s: %d segments of %s, %d %% of the topic, are older than %s, and no more than a quarter is taken at once: if that is meant, run once with --yes; if not, correct it with oklog retention",
+		c.report.refuse("%s: %d of its segments, of %s and %d %% of all its bytes, are older than %s, and no more than a quarter is taken at once: if that is meant, run once with --yes; if not, correct it with oklog retention",
 			topic, len(e.segments), humanize.Bytes(uint64(e.bytes)), 100*e.bytes/max(e.total, 1), keep)
 		return fmt.Errorf("%w: topic %s: %d %% of its bytes have expired", ErrTooMuch, topic, 100*e.bytes/max(e.total, 1))
 	case c.cfg.DryRun:

@@ -3,6 +3,7 @@ package compact
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"math/bits"
@@ -104,32 +105,35 @@ type object struct {
 // others go on. With none left it yields an error, as the last pair.
 func (c *Compactor) objects(ctx context.Context, prefix, after string) iter.Seq2[object, error] {
 	return func(yield func(object, error) bool) {
-		// Buckets that are away are asked, too: a listing costs little, and without them nothing is complete.
-		listing := c.everyCopy()
-		buckets := make([]objstore.Bucket, len(c.cfg.Copies))
-		for i, b := range c.cfg.Copies {
-			buckets[i] = b.Bucket
+		// A bucket that has failed is not asked again in this run: without it nothing is complete, and each listing would wait for it.
+		listing := c.there()
+		var buckets []objstore.Bucket
+		var places []int
+		for i := range listing.each {
+			buckets, places = append(buckets, c.cfg.Copies[i].Bucket), append(places, i)
 		}
-		var last error
-		failed := func(i int, err error) {
-			listing &^= 1 << i
+		last := errAway
+		failed := func(k int, err error) {
+			listing &^= 1 << places[k]
 			last = err
 			if ctx.Err() == nil {
-				c.leave(i, err)
+				c.leave(places[k], err)
 			}
 		}
+		written := make([]time.Time, len(c.cfg.Copies))
 		for found, err := range objstore.ListCopies(ctx, buckets, prefix, after, failed) {
 			if err != nil {
 				yield(object{}, fmt.Errorf("list buckets: %w", err))
 				return
 			}
-			o := object{key: found.Key, size: found.Size, written: found.Written, listing: listing}
-			for i, size := range found.Sizes {
+			o := object{key: found.Key, size: found.Size, written: written, listing: listing}
+			for k, size := range found.Sizes {
+				written[places[k]] = found.Written[k]
 				switch {
 				case size == found.Size:
-					o.in |= 1 << i
+					o.in |= 1 << places[k]
 				case size >= 0:
-					o.odd |= 1 << i
+					o.odd |= 1 << places[k]
 				}
 			}
 			if !yield(o, nil) {
@@ -141,6 +145,8 @@ func (c *Compactor) objects(ctx context.Context, prefix, after string) iter.Seq2
 		}
 	}
 }
+
+var errAway = errors.New("all of them have failed before")
 
 // segment makes a segment of an object.
 func (c *Compactor) segment(topic string, n segment.Name, o object) *Segment {

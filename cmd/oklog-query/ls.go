@@ -36,7 +36,8 @@ Examples:
 
 Columns: first and last are the times of the first and the last record (UTC; the last one is of the same day, where the
 day is left out). text is bytes of text, stored the size of the object, one copy counted, and ratio the one by the other.
-level is fresh as written by ingesters, else how often it was rewritten. copies is how many of the buckets have it: ? is
+A segment that compaction has replaced counts until it is deleted, an hour later: records can count twice here, never in
+queries. level is fresh as written by ingesters, else how often it was rewritten. copies is how many of the buckets have it: ? is
 a bucket that could not be listed. notes are:
 
    ahead      the last record is more than 10 minutes ahead of now: a clock was wrong, or --time of the forwarder

@@ -43,7 +43,7 @@ func compactCommand(std streams) *cli.Command {
 			"   oklog compact --bucket \"$A\" --shard \"$JOB_COMPLETION_INDEX/4\"   # one of four jobs\n\n" +
 			"Exit status: 0 all is well, 1 something was found that needs a look (it is told), 2 an error, 130 interrupted. With --every, 0 when it is stopped.",
 		Flags: concat(flags.Buckets(), []cli.Flag{flags.WriteQuorum(flags.StoredAt)}, []cli.Flag{
-			&cli.StringFlag{Name: "topic", Usage: "only this `TOPIC`", EnvVars: []string{"OKLOG_TOPIC"}, Category: catCompact},
+			&cli.StringFlag{Name: "topic", Usage: "only this `TOPIC`", Category: catCompact},
 			flags.Age("older-than", "leave records that are younger than `TIME`: more may still come in between", age(compact.DefaultOlderThan), catCompact),
 			flags.Age("grace", "keep a replaced segment for `TIME`: longer than the longest query", age(compact.DefaultGrace), catCompact),
 			flags.Age("quiet", "tidy up a day that is over when nothing was added to it for `TIME`", age(compact.DefaultQuiet), catCompact),
@@ -228,8 +228,8 @@ func compactEvery(ctx context.Context, c *compact.Compactor, log *slog.Logger, e
 		if ctx.Err() != nil {
 			return // what was under way is begun anew by the next run
 		}
-		if err != nil {
-			log.Error("compaction has failed; the next run goes on", "cause", flags.OneLine(err), "done", r.String())
+		if failed := failures(r, err); len(failed) > 0 {
+			log.Error("compaction has failed; the next run goes on", "cause", flags.OneLine(errors.Join(failed...)), "done", r.String())
 		} else {
 			log.Info("compaction is done for now", "what", r.String(), "segments", r.Segments, "backlog", r.Backlog, "waiting", r.Waiting, "took", r.Took.Round(time.Millisecond))
 		}

@@ -557,14 +557,14 @@ func TestPrintReport(t *testing.T) {
 1 segment of 0 B purged from the trash
 1 copy of 0 B made, in the place of 1 damaged one
 1 copy is missing of what was written: a later run makes them
-looked at 1 segment of 1 B in 1 topic in 1s; 1 replaced segment stays until queries that began before are over (--grace); 1 small or overlapping segment is left for later runs, when they are old enough or more
+looked at 1 segment of 1 B in 1 topic in 1s; 1 replaced segment stays until queries that began before are over (--grace); 1 small or overlapping segment is left for later runs, when they are older or more have come
 `},
 		{&compact.Report{DryRun: true, Merges: 2, MergedIn: 1234, MergedOut: 2, Deleted: 3, Purged: 2, Copied: 3, Replaced: 1, Segments: 5000, Topics: 2, Waiting: 3, Backlog: 1236},
 			nil, `1,234 segments of 0 B would be merged into 2 of 0 B (0 %), 0 B of text, in 2 merges
 3 replaced segments of 0 B would be deleted
 2 segments of 0 B would be purged from the trash
 3 copies of 0 B would be made, 1 of them in the place of damaged ones
-looked at 5,000 segments of 0 B in 2 topics in 0s; 2 small or overlapping segments are left for later runs, when they are old enough or more
+looked at 5,000 segments of 0 B in 2 topics in 0s; 2 small or overlapping segments are left for later runs, when they are older or more have come
 `},
 	} {
 		var b strings.Builder

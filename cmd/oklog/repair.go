@@ -25,7 +25,7 @@ func repairCommand(std streams) *cli.Command {
 			"   oklog repair --bucket \"$A\" --bucket \"$B\" --deep\n\n" +
 			"Exit status: 0 every object is in every bucket, 1 something has no sound copy (it is named), or with --dry-run lacks one, 2 an error, 130 interrupted.",
 		Flags: concat(flags.Buckets(), []cli.Flag{
-			&cli.StringFlag{Name: "topic", Usage: "only this `TOPIC`", EnvVars: []string{"OKLOG_TOPIC"}, Category: catCompact},
+			&cli.StringFlag{Name: "topic", Usage: "only this `TOPIC`", Category: catCompact},
 			&cli.BoolFlag{Name: "deep", Usage: "read everything, to find damaged copies", Category: catCompact},
 			&cli.BoolFlag{Name: "dry-run", Usage: "print what would be copied, and do nothing", Category: catCompact},
 			&cli.BoolFlag{Name: "json", Usage: "print the report as JSON", Category: catCompact},

@@ -62,7 +62,7 @@ func verdict(w io.Writer, r *compact.Report, err error) error {
 	for _, line := range lines {
 		fmt.Fprintln(w, "oklog: "+line)
 	}
-	failed := slices.DeleteFunc(causes(err), func(e error) bool { return len(r.Refused) > 0 && errors.Is(e, compact.ErrTooMuch) })
+	failed := failures(r, err)
 	switch {
 	case len(failed) > 0:
 		return tell(w, failed, lines)
@@ -81,6 +81,11 @@ func tell(w io.Writer, failed []error, told []string) error {
 		}
 	}
 	return errTold
+}
+
+// failures are what has failed in a run, without what it has refused, which is a finding.
+func failures(r *compact.Report, err error) []error {
+	return slices.DeleteFunc(causes(err), func(e error) bool { return len(r.Refused) > 0 && errors.Is(e, compact.ErrTooMuch) })
 }
 
 // causes are the errors that are joined in one.
@@ -150,11 +155,14 @@ func printReport(w io.Writer, r *compact.Report, err error) {
 		waiting, backlog = waiting-r.Deleted, backlog-r.MergedIn
 	}
 	rest := ""
+	if r.Lacking > 0 {
+		rest += fmt.Sprintf("; %s, and may still be on their way: a run in some minutes makes them", count(r.Lacking, "copy is missing of what is new", "copies are missing of what is new"))
+	}
 	if waiting > 0 {
 		rest += fmt.Sprintf("; %s until queries that began before are over (--grace)", count(waiting, "replaced segment stays", "replaced segments stay"))
 	}
 	if backlog > 0 {
-		rest += fmt.Sprintf("; %s for later runs, when they are old enough or more", count(backlog, "small or overlapping segment is left", "small or overlapping segments are left"))
+		rest += fmt.Sprintf("; %s for later runs, when they are older or more have come", count(backlog, "small or overlapping segment is left", "small or overlapping segments are left"))
 	}
 	fmt.Fprintf(w, "looked at %s of %s in %s in %s%s\n", count(r.Segments, "segment"), bytesOf(r.Bytes), count(r.Topics, "topic"), r.Took.Round(time.Millisecond), rest)
 }

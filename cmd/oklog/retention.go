@@ -20,7 +20,8 @@ func retentionCommand(std streams) *cli.Command {
 	return &cli.Command{
 		Name:  "retention",
 		Usage: "say how long topics are kept",
-		Description: "The policy is a small object in the buckets, which oklog compact goes by: a segment expires when its last record is older than its topic is kept,\n" +
+		Description: "The policy is a small object in the buckets, which oklog compact goes by: a segment expires when its last record is older than its topic is kept\n" +
+			"(what comes in later than that is kept for as long from then on),\n" +
 			"and then spends a day in the trash (see oklog trash). Without a policy everything is kept.\n\n" +
 			"Examples:\n\n" +
 			"   export OKLOG_BUCKET='s3://minio:9000/logs?tls=false'\n" +

@@ -61,7 +61,7 @@ func TestTrash(t *testing.T) {
 	if code != exitFindings || !strings.HasPrefix(out, "nothing was done\n") {
 		t.Errorf("much that expires: %d\n%s", code, out)
 	}
-	fits(t, "what is refused", errs, `oklog: refused: web: 2 segments .* older than 5d.*--yes.*oklog retention\n`)
+	fits(t, "what is refused", errs, `oklog: refused: web: 2 of its segments.* older than 5d.*--yes.*oklog retention\n`)
 	if have := records(t, buckets, "web"); !slices.Equal(have, before) {
 		t.Errorf("%d records are left of %d", len(have), len(before))
 	}

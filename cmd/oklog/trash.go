@@ -21,7 +21,7 @@ import (
 func trashCommand(std streams) *cli.Command {
 	some := func(verb string) []cli.Flag {
 		return concat(flags.Buckets(), []cli.Flag{
-			&cli.StringFlag{Name: "topic", Usage: "only this `TOPIC`", EnvVars: []string{"OKLOG_TOPIC"}},
+			&cli.StringFlag{Name: "topic", Usage: "only this `TOPIC`"},
 			&cli.BoolFlag{Name: "all", Usage: verb + " everything that is there, of the topic if one is given"},
 			flags.Size("memory", "`SIZE` of memory to keep within", compact.DefaultMemory, ""),
 		}, flags.Log())
@@ -40,7 +40,7 @@ func trashCommand(std streams) *cli.Command {
 		Action:          noSubcommand,
 		Subcommands: []*cli.Command{
 			{Name: "ls", Usage: "list what is there", Flags: concat(flags.Buckets(), []cli.Flag{
-				&cli.StringFlag{Name: "topic", Usage: "only this `TOPIC`", EnvVars: []string{"OKLOG_TOPIC"}},
+				&cli.StringFlag{Name: "topic", Usage: "only this `TOPIC`"},
 				&cli.BoolFlag{Name: "json", Usage: "as JSON, an object a line"}}, flags.Log()),
 				Action: func(c *cli.Context) error { return listTrash(c, std) }},
 			{Name: "restore", Usage: "put segments back", ArgsUsage: "KEY... | --all", Flags: some("restore"),

@@ -23,7 +23,7 @@ func verifyCommand(std streams) *cli.Command {
 			"   oklog verify --bucket \"$A\" --topic web --from 2d --to 1d\n\n" +
 			"Exit status: 0 all is sound, 1 something is not, 2 an error: not everything could be read, 130 interrupted.",
 		Flags: concat(flags.Buckets(), []cli.Flag{
-			&cli.StringFlag{Name: "topic", Usage: "only this `TOPIC`", EnvVars: []string{"OKLOG_TOPIC"}, Category: catCompact},
+			&cli.StringFlag{Name: "topic", Usage: "only this `TOPIC`", Category: catCompact},
 			&cli.StringFlag{Name: "from", Usage: "only segments with records from `TIME` on: RFC 3339, 2d ago, or a ULID; all if empty", Category: catCompact},
 			&cli.StringFlag{Name: "to", Usage: "only segments with records before `TIME`", Category: catCompact},
 			&cli.StringFlag{Name: "shard", Usage: "do part `I/N` of the work, I from 0", EnvVars: []string{"OKLOG_SHARD"}, Category: catCompact},
@@ -80,6 +80,8 @@ func runVerify(c *cli.Context, std streams) error {
 		verdict = count(v.Findings, "thing is", "things are") + " wrong"
 	case err != nil:
 		verdict = "not everything could be read"
+	case v.Segments == 0:
+		verdict = "there is nothing here to verify"
 	}
 	fmt.Fprintf(j.std.err, "looked at %s, %s of %s, %s of text, in %s: %s\n", count(v.Segments, "segment"), count(v.Copies, "copy", "copies"), bytesOf(v.Bytes), bytesOf(v.Text),
 		v.Took.Round(time.Millisecond), verdict)
