@@ -32,8 +32,8 @@ func (w *world) settle(cfg Config) {
 // segments, none of which overlaps another.
 func TestHistories(t *testing.T) {
 	seeds := uint64(100)
-	if testing.Short() {
-		seeds = 10
+	if testing.Short() || raced {
+		seeds = 25
 	}
 	for seed := range seeds {
 		testHistory(t, seed)

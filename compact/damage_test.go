@@ -309,15 +309,19 @@ func TestDeterminism(t *testing.T) {
 // A merge keeps within its memory, however much overlaps, in the first generation and in those that follow.
 func TestMemory(t *testing.T) {
 	const (
-		segs, records = 200, 150
-		margin        = 48 << 20 // what the process has besides, and garbage
+		records = 140
+		margin  = 16 << 20 // what the process has besides
 	)
-	at := &clock{at: day0}
+	segs := 200
+	if raced {
+		segs = 24
+	}
+	day := uint64(time.Now().UTC().Truncate(oneDay).AddDate(0, 0, -2).UnixMilli())
 	folder, err := dir.Open(t.TempDir(), dir.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	writer, err := segment.NewWriter(segment.WriterConfig{Level: segment.Fast, Filter: true})
+	writer, err := segment.NewWriter(segment.WriterConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -337,7 +341,7 @@ func TestMemory(t *testing.T) {
 			for text.Len() < 30_000 {
 				fmt.Fprintf(&text, "%d.%d.%d something that compresses well ", n, i, text.Len())
 			}
-			b.Append(segment.MakeID(uint64(day0.UnixMilli())+uint64(i*1000+n), session, uint32(i)), text.Bytes(), 0)
+			b.Append(segment.MakeID(day+uint64(i*1000+n), session, uint32(i)), text.Bytes(), 0)
 		}
 		b.Sort()
 		c := b.Cursor()
@@ -349,8 +353,7 @@ func TestMemory(t *testing.T) {
 		}
 	}
 	writer = nil
-	at.advance(48 * time.Hour)
-	cfg := Config{Copies: []Copy{{"folder", folder}}, Target: 16 << 20, Memory: 128 << 20, Now: at.now, Workers: 2, Level: segment.Fast}
+	cfg := Config{Copies: []Copy{{"folder", folder}}, Target: 16 << 20, Memory: 128 << 20, Quiet: 1, Workers: 2}
 	c, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -370,7 +373,7 @@ func TestMemory(t *testing.T) {
 			select {
 			case <-stop:
 				return
-			case <-time.After(20 * time.Millisecond):
+			case <-time.After(100 * time.Millisecond):
 				runtime.GC() // what is not collected yet is not in use
 				most.Store(max(most.Load(), inuse()-before))
 			}
@@ -386,7 +389,7 @@ func TestMemory(t *testing.T) {
 	if most.Load() > cfg.Memory+margin {
 		t.Errorf("it took %d MiB, more than %d", most.Load()>>20, (cfg.Memory+margin)>>20)
 	}
-	if r.Merges < 3 || r.MergedIn < segs {
+	if r.Merges < 2 || r.MergedIn <= segs {
 		t.Errorf("%+v: the test tests little", r)
 	}
 }

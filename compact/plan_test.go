@@ -559,7 +559,7 @@ func TestRewrites(t *testing.T) {
 		minute  = 60_000
 		perRun  = 10 * minute
 		cutoff  = 10 * minute
-		records = 40 // of a segment
+		records = 20 // of a segment
 		writers = 3
 	)
 	for _, c := range []struct {
@@ -572,16 +572,16 @@ func TestRewrites(t *testing.T) {
 	}{
 		{"a little", 100 << 10, 1, 0, 8, 9},
 		{"some", 5 << 20, 2, 0, 8, 9},
-		{"much", 100 << 20, 10, 0, 8, 9},
-		{"very much", 2 << 30, 20, 0, 8, 9},
+		{"much", 100 << 20, 5, 0, 8, 9},
+		{"very much", 2 << 30, 10, 0, 8, 9},
 		{"ahead by a minute", 5 << 20, 2, minute, 8, 9},
 		{"ahead by an hour", 5 << 20, 2, 60 * minute, 8, 9},
-		{"ahead by hours", 5 << 20, 2, 5 * 60 * minute, 8, MaxGeneration},
+		{"ahead by hours", 5 << 20, 2, 5 * 60 * minute, 8, 20},
 		{"late by an hour", 5 << 20, 2, -60 * minute, 8, 9},
 		{"late by hours", 5 << 20, 2, -5 * 60 * minute, 8, 9},
 		{"late by many hours", 5 << 20, 2, -20 * 60 * minute, 8, 9},
 		{"late by hours, a little", 100 << 10, 1, -5 * 60 * minute, 8, 12},
-		{"late by hours, much", 100 << 20, 10, -5 * 60 * minute, 8, 9},
+		{"late by hours, much", 100 << 20, 5, -5 * 60 * minute, 8, 9},
 	} {
 		rnd := rand.New(rand.NewPCG(1, 2))
 		m := newModel(t, rules{target: 128 << 20, memory: 200 << 20}, float64(c.perRun)/float64(writers*c.segments*records))

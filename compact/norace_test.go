@@ -1,0 +1,6 @@
+//go:build !race
+
+package compact
+
+// raced says that the race detector is at work.
+const raced = false
