@@ -146,8 +146,8 @@ func (c *Compactor) store(ctx context.Context, key string, body io.ReaderAt, siz
 const inMemory = 16 << 20
 
 // copyObject copies an object from one of the copies to a key of one of them. It reads it in large pieces, whatever pieces the
-// writer asks for.
-func (c *Compactor) copyObject(ctx context.Context, from int, key string, size int64, to int, newKey string) error {
+// writer asks for. check, if set, has to approve of the bytes of what is held in memory whole.
+func (c *Compactor) copyObject(ctx context.Context, from int, key string, size int64, to int, newKey string, check func([]byte) error) error {
 	if err := c.memory.Acquire(ctx, min(size, inMemory)+1); err != nil {
 		return fmt.Errorf("wait for memory: %w", err)
 	}
@@ -158,6 +158,11 @@ func (c *Compactor) copyObject(ctx context.Context, from int, key string, size i
 		b := make([]byte, size)
 		if err := readFull(ctx, src, key, 0, b); err != nil {
 			return err
+		}
+		if check != nil {
+			if err := check(b); err != nil {
+				return err
+			}
 		}
 		body = bytes.NewReader(b)
 	} else {

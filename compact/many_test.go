@@ -108,7 +108,7 @@ func TestMemoryOfSessions(t *testing.T) {
 				t.Fatal(err)
 			}
 			source, _ := segment.ParseSource([]string{"host=a"})
-			const count, sessions = 700, 4000
+			const count, sessions = 350, 4000
 			for i := range count {
 				b := &segment.Block{Sources: segment.Sources{}}
 				for k := range uint64(sessions) {

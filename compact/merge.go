@@ -234,8 +234,9 @@ func (c *Compactor) do(ctx context.Context, d *day, job *Job) (changed bool, err
 func (d *day) add(s *Segment) {
 	i, found := slices.BinarySearchFunc(d.segments, s, byFirst)
 	if found {
-		d.segments[i].In |= s.In
-		d.segments[i].damaged = false
+		old := d.segments[i]
+		old.In, old.Odd, old.Size = old.In|s.In, old.Odd&^s.In, s.Size
+		old.Settled, old.damaged = s.Settled, false // it is new in some copy, or was damaged there
 		return
 	}
 	d.segments = slices.Insert(d.segments, i, s)

@@ -90,6 +90,7 @@ func makePlan(d *day, cl claims, r rules) (jobs []*Job) {
 		rest, open := cl.rest(s, readable)
 		switch {
 		case !open || s.damaged || s.expired || s.Odd != 0:
+		case s.Name.First == (ulid.ULID{}): // which no lineage can cover: it would be merged again and again
 		case rest.from.Compare(r.cutoff) > 0:
 		case s.Name.Generation >= MaxGeneration:
 			walls = append(walls, input{s, rest})

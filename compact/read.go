@@ -18,6 +18,9 @@ import (
 // errGone says that no copy of a segment is there any more: somebody else has replaced it.
 var errGone = errors.New("no copy is there any more")
 
+// errBytes says that an object has changed since it was written.
+var errBytes = fmt.Errorf("%w: its bytes are not those that its key names", segment.ErrCorrupt)
+
 // damageError says that no copy of a segment can be decoded.
 type damageError struct {
 	s   *Segment
@@ -115,7 +118,7 @@ func (c *Compactor) sound(ctx context.Context, i int, key string, n segment.Name
 		sum.Write(buf)
 	}
 	if [8]byte(sum.Sum(nil)) != n.Hash {
-		return fmt.Errorf("%w: its bytes are not those that its key names", segment.ErrCorrupt)
+		return errBytes
 	}
 	return nil
 }

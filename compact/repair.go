@@ -2,6 +2,7 @@ package compact
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"strings"
@@ -116,7 +117,10 @@ func (c *Compactor) repair(ctx context.Context, o found, deep bool) error {
 			c.report.copied(o.key, size, bad.Has(i))
 			continue
 		}
-		err := c.copyObject(ctx, from, o.key, size, i, o.key)
+		err := c.copyObject(ctx, from, o.key, size, i, o.key, o.check)
+		if err == nil && size > inMemory {
+			err = c.checkCopy(ctx, i, found{key: o.key, name: o.name, size: size, in: 1 << i})
+		}
 		if errors.Is(err, objstore.ErrNotFound) {
 			return nil
 		}
@@ -149,8 +153,19 @@ func (c *Compactor) checkCopy(ctx context.Context, i int, o found) error {
 	if err := readFull(ctx, c.cfg.Copies[i], o.key, 0, b); err != nil {
 		return err
 	}
-	_, err := decodePolicy(b)
-	return err
+	return o.check(b)
+}
+
+// check tells whether bytes are what an object should be, as far as its key tells.
+func (o found) check(b []byte) error {
+	if o.name == nil {
+		_, err := decodePolicy(b)
+		return err
+	}
+	if sum := sha256.Sum256(b); [8]byte(sum[:8]) != o.name.Hash {
+		return errBytes
+	}
+	return nil
 }
 
 // Repair compares what the copies hold, all of it, and makes the copies that are missing. It replaces those that are damaged: found out where sizes

@@ -57,7 +57,7 @@ type Report struct {
 	CopiedBytes   int64 `json:"copied_bytes"`
 	Replaced      int   `json:"copied_over_damaged"` // of these, in the place of damaged ones
 	MissingCopies int   `json:"missing_copies"`      // of what was written
-	BadCopies     int   `json:"bad_copies"`          // damaged, where another copy is sound
+	BadCopies     int   `json:"bad_copies"`          // segments with a damaged copy, or copies of different sizes, as far as was met
 
 	Differing int `json:"differing"` // segments with copies of different sizes
 
@@ -76,7 +76,8 @@ type Report struct {
 	Refused         []string  `json:"refused,omitempty"`      // what was not done, and why
 	Away            []string  `json:"away,omitempty"`         // buckets that could not be used
 
-	mu sync.Mutex
+	mu  sync.Mutex
+	bad map[string]bool // the keys of BadCopies
 }
 
 // JobReport is a merge that a dry run has planned.
@@ -207,8 +208,17 @@ func (r *Report) damage(s *Segment, err error) {
 	})
 }
 
-func (r *Report) badCopy(*Segment) { r.locked(func() { r.BadCopies++ }) }
-func (r *Report) missing(n int)    { r.locked(func() { r.MissingCopies += n }) }
+func (r *Report) badCopy(s *Segment) {
+	r.locked(func() {
+		if r.bad == nil {
+			r.bad = map[string]bool{}
+		}
+		r.bad[s.Key()] = true
+		r.BadCopies = len(r.bad)
+	})
+}
+
+func (r *Report) missing(n int) { r.locked(func() { r.MissingCopies += n }) }
 
 func (r *Report) lost(key string, err error) {
 	r.locked(func() { r.Lost = append(r.Lost, Finding{key, err.Error()}) })

@@ -40,7 +40,9 @@ func parseTrash(key string) (at time.Time, topic string, n segment.Name, err err
 	if at, err = time.Parse(trashTime, when); err != nil {
 		return at, "", n, fmt.Errorf("key %q is not of the trash: %w", key, err)
 	}
-	topic, n, err = segment.ParseKey(rest)
+	if topic, n, err = segment.ParseKey(rest); err == nil && at.Format(trashTime) != when {
+		err = fmt.Errorf("key %q is not of the trash: its time would be %s", key, at.Format(trashTime))
+	}
 	return at, topic, n, err
 }
 
@@ -84,7 +86,7 @@ func (c *Compactor) move(ctx context.Context, from, to string, s *Segment) error
 			}
 			size = info.Size
 		}
-		err := c.copyObject(ctx, i, from, size, i, to)
+		err := c.copyObject(ctx, i, from, size, i, to, nil)
 		if errors.Is(err, objstore.ErrNotFound) {
 			continue // somebody else has moved it
 		}
