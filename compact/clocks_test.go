@@ -5,6 +5,7 @@ import (
 	"io"
 	"iter"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -62,7 +63,10 @@ func TestGraceByAnyClock(t *testing.T) {
 		}, never},
 		"it is set ahead and back by turns": {0, func() func(ours *clock, op buckettest.Op, key string) {
 			by := 3 * time.Hour
+			var mu sync.Mutex
 			return func(ours *clock, _ buckettest.Op, _ string) {
+				mu.Lock()
+				defer mu.Unlock()
 				ours.advance(by)
 				by = -by
 			}
@@ -78,10 +82,13 @@ func TestGraceByAnyClock(t *testing.T) {
 			cfg := w.config()
 			cfg.Grace = grace
 			cfg.Now = func() time.Time { return w.clock.now().Add(offset.now().Sub(time.Unix(0, 0))) }
+			var mu sync.Mutex
 			var merged, deleted time.Time
 			cfg.Copies[0].Bucket = hooked{w.copies[0], func(op buckettest.Op, key string) {
 				f.takes(w.clock, op, key)
 				f.within(offset, op, key)
+				mu.Lock()
+				defer mu.Unlock()
 				if op == buckettest.Put && strings.HasPrefix(key, "web/") {
 					merged = w.clock.now()
 				}

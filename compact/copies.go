@@ -130,6 +130,9 @@ func (c *Compactor) store(ctx context.Context, key string, body io.ReaderAt, siz
 		return in, fmt.Errorf("put %s: %w", key, ctx.Err())
 	}
 	if in.Len() < c.cfg.Quorum {
+		for i := range (c.everyCopy() &^ there).each {
+			errs[i] = fmt.Errorf("%s could not be used before", c.cfg.Copies[i].Name) // another day's work has found that, and told why
+		}
 		return in, fmt.Errorf("%d of the %d buckets that are needed have taken %s: %w", in.Len(), c.cfg.Quorum, key, errors.Join(errs...))
 	}
 	if missing := len(c.cfg.Copies) - in.Len(); missing > 0 {
