@@ -180,8 +180,8 @@ func (c *Compactor) giveBack(w *segment.Writer) {
 }
 
 // Run does all that is to be done now: expired segments go to the trash, and what has been there for long enough is
-// deleted; missing copies are made; small and overlapping segments are merged; segments that were replaced long enough ago
-// are deleted. It goes on with the rest when a part fails; the error is then of all that failed.
+// deleted; missing copies are made; segments that were replaced long enough ago are deleted; small and overlapping ones
+// are merged. It goes on with the rest when a part fails; the error is then of all that failed.
 func (c *Compactor) Run(ctx context.Context) (*Report, error) {
 	c.begin()
 	start := c.cfg.Now()
@@ -247,10 +247,18 @@ func (c *Compactor) runDay(ctx context.Context, d *day) error {
 	if err := c.repairDay(ctx, d); err != nil {
 		return err
 	}
+	// What is merged now stays for the grace: there is more room for it when what was replaced before has gone.
+	if err := c.deleteReplaced(ctx, d); err != nil {
+		return err
+	}
 	if err := c.compactDay(ctx, d); err != nil {
 		return err
 	}
-	return c.deleteReplaced(ctx, d)
+	cl, err := c.readClaims(ctx, d)
+	if err == nil {
+		c.report.left(d, cl, c.cfg.Target/smallPart)
+	}
+	return err
 }
 
 // mine tells whether a part of the work is this compactor's.

@@ -65,7 +65,6 @@ func (c *Compactor) deleteReplaced(ctx context.Context, d *day) error {
 	if err != nil {
 		return err
 	}
-	defer func() { c.report.left(d, cl, c.cfg.Target/smallPart) }()
 	found := deletable(d, cl, c.now, c.cfg.Grace)
 	if c.cfg.DryRun {
 		c.report.deleted(found)

@@ -111,6 +111,9 @@ func BenchmarkCompaction(b *testing.B) {
 					b.Fatal(err)
 				}
 				b.StopTimer()
+				if out, err := s.compact("--older-than", "0s", "--grace", "0s", "--log-level", "warn").CombinedOutput(); err != nil {
+					b.Fatalf("oklog compact: %v\n%s", err, out) // what the first run has replaced
+				}
 				cpu := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 				after := s.inventory(s.buckets[0], logTopic(path))
 				other := s.inventory(s.buckets[1], logTopic(path))

@@ -27,7 +27,7 @@ const catCompact = "Compaction"
 
 // compact, a job that is run now and then, any number at once:
 //
-//	buckets ──▶ retention ──▶ repair ──▶ merge ──▶ delete what is replaced ──▶ buckets
+//	buckets ──▶ retention ──▶ repair ──▶ delete what was replaced ──▶ merge ──▶ buckets
 //	             └▶ trash
 func compactCommand(std streams) *cli.Command {
 	return &cli.Command{
