@@ -3,8 +3,12 @@ package compact
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
+
+	"oklog/objstore/buckettest"
 )
 
 // settle runs compactors, while time passes, until there is nothing to do any more.
@@ -46,6 +50,7 @@ func testHistory(t *testing.T, seed uint64) {
 	cfg := w.config()
 	cfg.Quorum = 1
 	cfg.Grace = time.Hour
+	cfg.Target = []int64{3000, 8000, 20_000}[w.rnd.IntN(3)] // a merge often makes several segments
 	union := w.union()
 	var everGenerations uint8
 	for range 25 {
@@ -77,6 +82,7 @@ func testHistory(t *testing.T, seed uint64) {
 				}
 			}
 			var used []*Compactor
+			var errs [2]error
 			run := func(process int) func() {
 				mine := cfg
 				mine.Copies = nil
@@ -88,18 +94,17 @@ func testHistory(t *testing.T, seed uint64) {
 				}
 				c := w.compactor(mine)
 				used = append(used, c)
-				return func() {
-					if _, err := c.Run(context.Background()); err != nil && !errors.Is(err, errCrash) {
-						t.Errorf("seed %d: %v", seed, err)
-					}
-				}
+				return func() { _, errs[process] = c.Run(context.Background()) }
 			}
 			processes := []func(){run(0)}
 			if w.rnd.IntN(2) == 0 {
 				processes = append(processes, run(1))
 			}
 			s.run(processes...)
-			for _, c := range used {
+			for i, c := range used {
+				if errs[i] != nil && !s.dead[i] {
+					t.Errorf("seed %d: %v", seed, errs[i])
+				}
 				w.ended(c)
 			}
 			w.check(union, "after a run")
@@ -142,6 +147,98 @@ func (w *world) some(all Set) Set {
 			return s
 		} else if w.rnd.IntN(3) > 0 {
 			return all
+		}
+	}
+}
+
+// A day is complete if all the copies were listed from its beginning to its end.
+func TestDays(t *testing.T) {
+	w := newWorld(t, 1, 2)
+	for n := range 3 {
+		for range 2 {
+			w.put("web", 3, w.records("web", 5, day0.AddDate(0, 0, n), time.Hour))
+		}
+	}
+	f := func(after int, want string) { // how many keys of the second copy are listed
+		t.Helper()
+		cfg := w.config()
+		cfg.Copies[1].Bucket = &buckettest.Faulty{Next: w.copies[1], Hook: func(buckettest.Call) buckettest.Fault {
+			if after < 0 {
+				return buckettest.Fault{}
+			}
+			return buckettest.Fault{Err: errCrash, After: after}
+		}}
+		c := w.compactor(cfg)
+		defer w.ended(c)
+		c.begin()
+		have := ""
+		for d, err := range c.days(context.Background(), "web") {
+			if err != nil {
+				t.Fatal(err)
+			}
+			have += fmt.Sprintf("%s %d %v, ", d.date[8:], len(d.segments), d.complete)
+		}
+		if have = strings.TrimSuffix(have, ", "); have != want {
+			t.Errorf("%d: have %s, want %s", after, have, want)
+		}
+	}
+	f(-1, "20 2 true, 21 2 true, 22 2 true")
+	f(0, "20 2 false, 21 2 false, 22 2 false")
+	f(1, "20 2 false, 21 2 false, 22 2 false")
+	f(2, "20 2 false, 21 2 false, 22 2 false") // there may be more of it
+	f(3, "20 2 true, 21 2 false, 22 2 false")
+	f(5, "20 2 true, 21 2 true, 22 2 false")
+	f(6, "20 2 true, 21 2 true, 22 2 false")
+}
+
+// A merge needs the quorum.
+func TestQuorum(t *testing.T) {
+	for quorum := 1; quorum <= 2; quorum++ {
+		w := newWorld(t, 1, 2)
+		for range 4 {
+			w.put("web", 3, w.records("web", 50, day0, time.Hour))
+		}
+		w.clock.advance(48 * time.Hour)
+		cfg := w.config()
+		cfg.Quorum = quorum
+		cfg.Copies[1].Bucket = &buckettest.Faulty{Next: w.copies[1], Hook: func(c buckettest.Call) buckettest.Fault {
+			if c.Op == buckettest.Put && strings.HasPrefix(c.Key, "web/") {
+				return buckettest.Fault{Err: errCrash}
+			}
+			return buckettest.Fault{}
+		}}
+		c := w.compactor(cfg)
+		r, err := c.Run(context.Background())
+		if quorum == 2 && (!errors.Is(err, errCrash) || r.Merges > 0) || quorum == 1 && (err != nil || r.Merges != 1 || r.MissingCopies != 1 || len(r.Away) != 1) {
+			t.Errorf("a quorum of %d: %+v, %v", quorum, r, err)
+		}
+		w.settle(w.config())
+		for _, b := range w.copies {
+			w.check(b, "in the end")
+		}
+	}
+}
+
+// The grace counts by the compactor's clock, whatever those of the buckets say.
+func TestBucketClocks(t *testing.T) {
+	for _, ahead := range []time.Duration{-5 * time.Hour, 5 * time.Hour} {
+		w := newWorld(t, 1, 2)
+		for range 4 {
+			w.put("web", 3, w.records("web", 50, day0, time.Hour))
+		}
+		w.clock.advance(48 * time.Hour)
+		cfg := w.config()
+		cfg.Now = func() time.Time { return w.clock.now().Add(-ahead) }
+		if r := w.run(cfg); r.Merges != 1 {
+			t.Fatalf("%+v", r)
+		}
+		w.clock.advance(DefaultGrace - time.Second)
+		if r := w.run(cfg); r.Deleted != 0 {
+			t.Errorf("%v: within the grace: %+v", ahead, r)
+		}
+		w.clock.advance(time.Second)
+		if r := w.run(cfg); r.Deleted != 4 {
+			t.Errorf("%v: behind it: %+v", ahead, r)
 		}
 	}
 }

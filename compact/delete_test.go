@@ -259,6 +259,7 @@ func TestDeleteReplaced(t *testing.T) {
 	for name, op := range map[string]buckettest.Op{"cannot be listed": buckettest.List, "cannot be written": buckettest.Put, "cannot be read": buckettest.Get} {
 		t.Run(name, func(t *testing.T) {
 			w, fresh, _ := grown(t, 2)
+			w.put("web", 3, w.records("web", 1, day0.Add(30*time.Hour), time.Hour)) // another day
 			w.clock.advance(2 * DefaultGrace)
 			cfg := w.config()
 			cfg.Quorum = 1

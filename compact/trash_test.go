@@ -194,10 +194,16 @@ func TestEmptyTrash(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	// Nor is what a clock that is ahead has put there ever purged too early.
-	w, _ = expiredWorld(t, 3, 2)
-	w.clock.advance(-time.Hour)
-	if r, err := w.tryRun(w.config()); err != nil || r.Purged != 0 {
-		t.Errorf("%+v, %v", r, err)
+	w = newWorld(t, 3, 1)
+	s := numbered(1, 0, 0, 9, 1)
+	overwrite(t, w.copies[0], trashKey(w.clock.now().Add(time.Hour), s.Key()), []byte("x"))
+	w.clock.advance(DefaultTrashFor + 30*time.Minute)
+	if r := w.run(w.config()); r.Purged != 0 {
+		t.Errorf("by the clock that is ahead it has not been there for long enough: %+v", r)
+	}
+	w.clock.advance(30 * time.Minute)
+	if r := w.run(w.config()); r.Purged != 1 {
+		t.Errorf("%+v", r)
 	}
 }
 
