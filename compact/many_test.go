@@ -61,10 +61,11 @@ func peak(f func()) int64 {
 
 // A day of more small segments than one can name is merged all the same: side by side, or each over all the others.
 func TestMoreSegmentsThanOneCanReplace(t *testing.T) {
-	if testing.Short() {
-		t.Skip("some seconds each")
+	n := segment.MaxReplaced + 5000
+	if raced || testing.Short() {
+		n = 3000
+		t.Logf("%d segments: what is more than one can replace is tested without the race detector, and not in short runs", n)
 	}
-	const n = segment.MaxReplaced + 5000
 	second := func(i int) time.Time { return day0.Add(time.Duration(i) * 4 * time.Second) }
 	early := func(i int) time.Time { return day0.Add(time.Duration(i) * time.Millisecond) }
 	late := func(i int) time.Time { return day0.Add(20*time.Hour + time.Duration(i)*time.Millisecond) }
@@ -97,8 +98,10 @@ func TestMoreSegmentsThanOneCanReplace(t *testing.T) {
 
 // What many segments with many sessions take in memory while they are merged is what a merge may take.
 func TestMemoryOfSessions(t *testing.T) {
-	if testing.Short() {
-		t.Skip("some seconds")
+	count := 350
+	if raced || testing.Short() {
+		count = 40
+		t.Logf("%d segments: the memory of more is tested without the race detector, and not in short runs", count)
 	}
 	for name, span := range map[string]time.Duration{"side by side": time.Second, "over each other": 10 * time.Hour} {
 		t.Run(name, func(t *testing.T) {
@@ -108,7 +111,7 @@ func TestMemoryOfSessions(t *testing.T) {
 				t.Fatal(err)
 			}
 			source, _ := segment.ParseSource([]string{"host=a"})
-			const count, sessions = 350, 4000
+			const sessions = 4000
 			for i := range count {
 				b := &segment.Block{Sources: segment.Sources{}}
 				for k := range uint64(sessions) {
@@ -134,7 +137,7 @@ func TestMemoryOfSessions(t *testing.T) {
 			for _, s := range slices.DeleteFunc(segs, func(s *Segment) bool { return s.Name.Generation == 0 }) {
 				records += s.Name.Records
 			}
-			if records < count*sessions {
+			if records < int64(count*sessions) {
 				t.Errorf("%d records of %d", records, count*sessions)
 			}
 		})
