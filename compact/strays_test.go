@@ -75,7 +75,7 @@ func TestRestoreWhatIsGone(t *testing.T) {
 // Records of more sessions than a segment's table has room for are not written anew again and again.
 func TestFullTables(t *testing.T) {
 	if testing.Short() {
-		t.Skip("some seconds")
+		t.Skip("short: segments whose tables are full are not merged here, which takes some seconds")
 	}
 	w := newWorld(t, 1, 1)
 	sw, err := segment.NewWriter(segment.WriterConfig{Level: segment.Fast})
