@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -234,9 +235,12 @@ func TestMoveCrashes(t *testing.T) {
 					}
 				}
 				cfg := w.config()
+				var mu sync.Mutex
 				calls, dead := 0, false
 				for i, b := range w.copies {
 					cfg.Copies[i].Bucket = &counting{Bucket: b, fail: func() (before, after error) {
+						mu.Lock()
+						defer mu.Unlock()
 						if calls++; calls == n && lost {
 							return nil, errCrash
 						} else if dead = dead || calls == n; dead {
