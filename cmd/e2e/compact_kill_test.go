@@ -42,7 +42,7 @@ func TestCompactorsAreKilledUnderQueries(t *testing.T) {
 	}
 	compactor := func() *proc {
 		return spawn(t, "oklog", slices.Concat([]string{"compact"}, s.bucketFlags(), quorum, []string{"--every", "100ms", "--older-than", "1s",
-			"--grace", "10s", "--quiet", "2s", "--trash-for", "2s", "--target-size", "1MiB", "--yes", "--log-level", "warn"})...)
+			"--grace", "5s", "--quiet", "2s", "--trash-for", "2s", "--target-size", "1MiB", "--yes", "--log-level", "warn"})...)
 	}
 	compactors := []*proc{compactor(), compactor()}
 
@@ -183,8 +183,8 @@ func TestCompactorsAreKilledUnderQueries(t *testing.T) {
 		}
 	}
 
-	if inv := s.inventory(s.buckets[0], "t"); !slices.ContainsFunc(inv.keys, func(k string) bool { return strings.Contains(k, "-g1-") || strings.Contains(k, "-g2-") }) {
-		t.Errorf("nothing was compacted: %q", inv.keys)
+	if inv := s.inventory(s.buckets[0], "t"); !slices.ContainsFunc(inv.keys, func(k string) bool { return strings.Contains(k, "-g2-") }) {
+		t.Errorf("nothing was compacted twice: %q", inv.keys)
 	}
 
 	// Whatever was left behind is made good by one repair and a few runs.
@@ -198,7 +198,7 @@ func TestCompactorsAreKilledUnderQueries(t *testing.T) {
 	}
 	for _, url := range s.buckets {
 		inv := s.inventory(url, "t")
-		if len(inv.keys) > 16 { // the day is not over: what is worth it has been merged
+		if len(inv.keys) > 8 { // the day is not over: what is worth it has been merged
 			t.Errorf("%s is left with %d segments", url, len(inv.keys))
 		}
 		out, _ := query(t, "--bucket", url, "--topic", "t", "--from", "1h", "")
