@@ -2,7 +2,6 @@ package query
 
 import (
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -58,7 +57,7 @@ const Ahead = 5 * time.Minute
 // that a query showed, as the next query's lower bound (its upper bound, newest first),
 // goes on where the first one ended and shows nothing twice. An upper bound of "" is Ahead after now.
 //
-// Errors are ErrBound, one line that names the flag: --from or --to.
+// Errors are ErrBound, and a *ParamError, one line that names the flag: --from or --to.
 func ParseRange(from, to string, now time.Time) (r Range, err error) {
 	exact, isID, err := parseBound("--from", from, now)
 	if err != nil {
@@ -76,7 +75,7 @@ func ParseRange(from, to string, now time.Time) (r Range, err error) {
 		r.To = segment.AtTime(now.Add(time.Millisecond)) // what was logged this very instant is in
 	}
 	if r.Empty() {
-		return Range{}, fmt.Errorf("%w: --from %s is not before --to %s: %w: exchange or widen them", ErrBound, show(from), show(orNow(to)), ErrEmptyRange)
+		return Range{}, paramError("from", "%w: --from %s is not before --to %s: %w: exchange or widen them", ErrBound, show(from), show(orNow(to)), ErrEmptyRange)
 	}
 	return r, nil
 }
@@ -108,7 +107,7 @@ var layouts = [...]string{
 func parseBound(flag, text string, now time.Time) (id ulid.ULID, isID bool, err error) {
 	s := strings.TrimSpace(text)
 	bad := func(why string) (ulid.ULID, bool, error) {
-		return ulid.ULID{}, false, fmt.Errorf("%w: %s %s: %s: want a time (2026-11-22T17:10:49Z, 2026-11-22), how long ago (5m, 1h30m, 2d), now, or a ULID",
+		return ulid.ULID{}, false, paramError(strings.TrimPrefix(flag, "--"), "%w: %s %s: %s: want a time (2026-11-22T17:10:49Z, 2026-11-22), how long ago (5m, 1h30m, 2d), now, or a ULID",
 			ErrBound, flag, show(text), why)
 	}
 	if s == "" {

@@ -53,8 +53,12 @@ type Query struct {
 	Topic   string
 	Range   Range
 	Pattern *match.Program // nil: every record
+	Sources *Sources       // nil: of every source
 	Newest  bool           // the newest record first
-	Limit   int64          // records to put out at most; 0: no limit
+	Limit   int64          // records that match to put out at most; 0: no limit
+	// Before and After are how many records of the same source are put out around each that matches, as far as they are in the range.
+	// Before are the older ones, also where the newest come first.
+	Before, After int
 	// Brute reads every block, whatever the filters say.
 	Brute bool
 	// MaxBytes is how much the query may read from the bucket; it fails with a TooMuchError if it would be more. What a limit
@@ -73,7 +77,23 @@ type Record struct {
 	// Joined says that it belongs to the record before it, without anything in between: both are pieces of
 	// one that was cut. (Newest first, the piece before it is the later one.)
 	Joined bool
+	// Context says that it does not match: it stands beside one that does.
+	Context bool
+	// Apart says that it does not follow, among the records of its source, on one that was put out; it is told with Query.Before or
+	// After, and not of the first record.
+	Apart bool
 }
+
+// Runner answers queries: an Engine does, and whoever has engines elsewhere do it.
+type Runner interface {
+	// Run calls emit with each record found, in order, from one goroutine at a time. The record's text is valid until emit returns. emit
+	// ends the query with segment.ErrStop, or fails it with another error. What cannot be read is a problem of the answer, which
+	// is never nil; an error means that the query could not be done at all, or not to its end, and the answer then holds what is
+	// known until there.
+	Run(ctx context.Context, q Query, emit func(Record) error) (*Answer, error)
+}
+
+var _ Runner = (*Engine)(nil)
 
 // Engine runs queries. Its methods may be called from any number of goroutines.
 type Engine struct {
@@ -161,10 +181,7 @@ func lend(from *sync.Pool, n int) *[]byte {
 // maxListings bounds how often a query begins anew since objects have gone.
 const maxListings = 4
 
-// Run answers a query: it calls emit with each record found, in order. The record's text is valid until emit
-// returns. emit ends the query with segment.ErrStop, or fails it with another error. What cannot be read is a
-// problem of the answer; an error means that the query could not be done at all, or not to its end, and
-// the answer then holds what is known until there.
+// Run implements Runner.
 func (e *Engine) Run(ctx context.Context, q Query, emit func(Record) error) (*Answer, error) {
 	ans := &Answer{}
 	if err := segment.CheckTopic(q.Topic); err != nil {

@@ -5,6 +5,8 @@ import (
 	"context"
 	"slices"
 
+	"github.com/oklog/ulid/v2"
+
 	"oklog/objstore/segment"
 	"oklog/query/match"
 )
@@ -18,6 +20,7 @@ type picker struct {
 	meter *meter
 
 	search  *match.Searcher  // nil: every record is wanted
+	wanted  map[uint64]bool  // of these sessions; nil: of all
 	block   *segment.Block   // the one being looked at
 	lines   []match.Line     // in it
 	found   []segment.Record // in it, of its memory
@@ -106,7 +109,7 @@ func (p *picker) match(t *task) error {
 	if lo == hi {
 		return nil
 	}
-	if p.search == nil && !q.Newest && !q.CountOnly {
+	if p.search == nil && p.wanted == nil && !q.Newest && !q.CountOnly {
 		p.all(t, c, lo, hi)
 		return nil
 	}
@@ -114,14 +117,14 @@ func (p *picker) match(t *task) error {
 	most := p.most()
 	switch {
 	case p.search == nil || b.MultiLine():
-		if p.search == nil && q.Newest {
+		if p.search == nil && p.wanted == nil && q.Newest {
 			lo = max(lo, hi-most)
 		}
 		for i := range hi {
 			if i%64 == 0 && (p.ctx.Err() != nil || p.trim(most)) {
 				break
 			}
-			if r := c.Next(); i >= lo && (p.search == nil || p.search.Match(r.Text)) {
+			if r := c.Next(); i >= lo && p.wants(r.ID) && (p.search == nil || p.search.Match(r.Text)) {
 				p.found = append(p.found, r)
 			}
 		}
@@ -135,7 +138,7 @@ func (p *picker) match(t *task) error {
 			}
 			for _, l := range p.lines {
 				c.PassLines(at + l.Start)
-				if i := b.Len() - c.Left(); i >= lo && i < hi {
+				if i := b.Len() - c.Left(); i >= lo && i < hi && p.wants(c.ID()) {
 					p.found = append(p.found, c.Next())
 				}
 			}
@@ -150,6 +153,15 @@ func (p *picker) match(t *task) error {
 	}
 	p.copyFound(t)
 	return nil
+}
+
+// wants tells whether the record is of a source that the query wants.
+func (p *picker) wants(id ulid.ULID) bool {
+	if p.wanted == nil {
+		return true
+	}
+	_, session, _ := segment.SplitID(id)
+	return p.wanted[session]
 }
 
 // most is how many of the block's records the query can put out: beyond a limit, none. Pieces of one record count once.

@@ -165,8 +165,9 @@ type source struct {
 	seg    *segment.Segment
 	err    error
 	tail   tail
-	tables int64       // bytes of seg, as it was opened
-	kept   segment.Set // the blocks that its filter leaves; nil: all
+	tables int64           // bytes of seg, as it was opened
+	kept   segment.Set     // the blocks that its filter leaves; nil: all
+	wanted map[uint64]bool // the sessions of the sources that the query wants; nil: all
 
 	ready chan struct{} // closed when tasks is set
 	tasks []*task       // in the merge's order
@@ -492,12 +493,14 @@ func (sc *scan) reach(s *source) bool {
 	s.tasks = []*task{}
 	var skipped, pruned int
 	if s.err == nil {
+		s.wanted = sc.q.Sources.of(s.seg.Sources)
+		none := s.wanted != nil && len(s.wanted) == 0
 		for i, info := range s.seg.Blocks {
 			if !sc.q.Range.Overlaps(info.First, info.Last) {
 				skipped++
 				continue
 			}
-			if s.kept != nil && !s.kept.Has(i) {
+			if none || s.kept != nil && !s.kept.Has(i) {
 				pruned++
 				continue
 			}
@@ -622,6 +625,7 @@ func (sc *scan) worker() {
 			}
 			if t.err = failed; t.err == nil {
 				at := t.info.Offset - r.offset
+				p.wanted = r.s.wanted
 				t.err = p.pick(r.s.seg, t, r.raw[at:at+int64(t.info.Size())])
 			}
 			if !r.s.hot {

@@ -60,16 +60,16 @@ func (p Problem) String() string {
 // Answer is how a query ended.
 type Answer struct {
 	// Count of records put out. The pieces of one that was cut count once, if they come together.
-	Count int64
+	Count int64 `json:"count"`
 	// Problems, in the order in which the query came to them: at most MaxProblems.
-	Problems []Problem
+	Problems []Problem `json:"problems,omitempty"`
 	// Unlisted is the number of problems beyond those.
-	Unlisted int
+	Unlisted int `json:"unlisted_problems,omitempty"`
 	// Required is what a record must hold to match, as package required writes it; "" without a pattern.
-	Required string
+	Required string `json:"required,omitempty"`
 	// Sieved tells that filters could be asked for it: that it is not too short for them.
-	Sieved bool
-	Stats  Stats
+	Sieved bool  `json:"sieved"`
+	Stats  Stats `json:"stats"`
 }
 
 // MaxProblems is how many problems an answer describes; it counts all.
@@ -93,61 +93,67 @@ func (a *Answer) note(p Problem) {
 
 // Stats is what a query cost.
 type Stats struct {
-	Segments SegmentStats
-	Blocks   BlockStats
-	Records  RecordStats
-	Requests RequestStats
-	Time     StageTimes
-	Listings int // how often the segments were listed: more than once if some had gone
+	Segments SegmentStats `json:"segments"`
+	Blocks   BlockStats   `json:"blocks"`
+	Records  RecordStats  `json:"records"`
+	Requests RequestStats `json:"requests"`
+	Time     StageTimes   `json:"time_ns"`
+	Listings int          `json:"listings"` // how often the segments were listed: more than once if some had gone
 }
 
 // SegmentStats counts segments; batches that were not flushed yet apart.
 type SegmentStats struct {
-	Listed  int // objects in the listings
-	InRange int
-	Opened  int
-	Sifted  int // of these, whose filters were asked
-	Bare    int // of these, that have no filter, though it would have been asked: their blocks were scanned
-	Damaged int // of these, whose filters were damaged, or could not be read: likewise
-	Hot     int // unflushed batches that were read
-	HotUsed int // of these, in the range
-	Mended  int // reads that brought damaged bytes from one bucket, and sound ones from another
+	Listed  int `json:"listed"` // objects in the listings
+	InRange int `json:"in_range"`
+	Opened  int `json:"opened"`
+	Sifted  int `json:"sifted"`   // of these, whose filters were asked
+	Bare    int `json:"bare"`     // of these, that have no filter, though it would have been asked: their blocks were scanned
+	Damaged int `json:"damaged"`  // of these, whose filters were damaged, or could not be read: likewise
+	Hot     int `json:"hot"`      // unflushed batches that were read
+	HotUsed int `json:"hot_used"` // of these, in the range
+	Mended  int `json:"mended"`   // reads that brought damaged bytes from one bucket, and sound ones from another
 }
 
 // BlockStats counts the blocks of the segments and batches that were opened.
 type BlockStats struct {
-	Total      int
-	OutOfRange int
-	Pruned     int // by a filter
-	Read       int // fetched and decoded
-	Matched    int // of these, with at least one record found
+	Total      int `json:"total"`
+	OutOfRange int `json:"out_of_range"`
+	Pruned     int `json:"pruned"`  // by a filter
+	Read       int `json:"read"`    // fetched and decoded
+	Matched    int `json:"matched"` // of these, with at least one record found
 }
 
 // RecordStats counts records.
 type RecordStats struct {
-	Scanned    int64 // in the blocks that were read
-	Found      int64 // put out
-	Duplicates int64 // found in several places and put out once; not known, 0, when a limit ended the query
-	Pieces     int64 // of those put out, pieces of a record that was cut
+	Scanned    int64 `json:"scanned"`    // in the blocks that were read
+	Found      int64 `json:"found"`      // put out
+	Duplicates int64 `json:"duplicates"` // found in several places and put out once; not known, 0, when a limit ended the query
+	Pieces     int64 `json:"pieces"`     // of those put out, pieces of a record that was cut
 }
 
 // RequestStats is the traffic with the bucket.
 type RequestStats struct {
-	Lists   int   // pages of a thousand keys
-	Gets    int   // range reads
-	Fetched int64 // bytes read
-	Cached  int64 // bytes that came from the cache, or with what another query was reading
-	Hot     int64 // bytes of the unflushed batches
-	Decoded int64 // bytes of text decompressed
+	Lists   int   `json:"lists"`   // pages of a thousand keys
+	Gets    int   `json:"gets"`    // range reads
+	Fetched int64 `json:"fetched"` // bytes read
+	Cached  int64 `json:"cached"`  // bytes that came from the cache, or with what another query was reading
+	Hot     int64 `json:"hot"`     // bytes of the unflushed batches
+	Decoded int64 `json:"decoded"` // bytes of text decompressed
 }
 
 // StageTimes is the time that each stage took. Open, Prune, Fetch, Decode and Match are sums over what runs in
 // parallel; the others are of the wall clock.
 type StageTimes struct {
-	Hot, List, Open, Prune, Fetch, Decode, Match time.Duration
+	Hot    time.Duration `json:"hot"`
+	List   time.Duration `json:"list"`
+	Open   time.Duration `json:"open"`
+	Prune  time.Duration `json:"prune"`
+	Fetch  time.Duration `json:"fetch"`
+	Decode time.Duration `json:"decode"`
+	Match  time.Duration `json:"match"`
 
-	First time.Duration // until the first record was put out; 0: there was none
-	Total time.Duration
+	First time.Duration `json:"first"` // until the first record was put out; 0: there was none
+	Total time.Duration `json:"total"`
 }
 
 // meter is a Stats that several goroutines add to.

@@ -36,11 +36,13 @@ type Pattern struct {
 	Texts      []string
 	Regex      bool
 	IgnoreCase bool // by Unicode's simple folding, as (?i) does
+	Word       bool // what matches must have no letter, digit or _ of Unicode before and behind it
 	Invert     bool // the records that do not match
 }
 
 // Program is a compiled pattern. It does not change and may be shared.
 type Program struct {
+	pattern  Pattern
 	every    bool    // every record matches
 	parts    []*part // or else: a record matches that one of them matches
 	invert   bool    // the other ones
@@ -60,7 +62,7 @@ type source struct {
 
 // Compile compiles a pattern. Errors are ErrPattern and say where the mistake is.
 func Compile(p Pattern) (*Program, error) {
-	c := &Program{invert: p.Invert, every: len(p.Texts) == 0, required: required.And(), prior: priorFrequencies()}
+	c := &Program{pattern: p, invert: p.Invert, every: len(p.Texts) == 0, required: required.And(), prior: priorFrequencies()}
 	var sources []source
 	var needed []*required.Expr
 	known := make(map[string]bool, len(p.Texts))
@@ -77,6 +79,9 @@ func Compile(p Pattern) (*Program, error) {
 			return nil, fmt.Errorf("%w: the texts are longer than %d bytes together: ask in parts", ErrPattern, MaxPatterns)
 		}
 		s, err := parse(text, p.Regex, p.IgnoreCase)
+		if err == nil && p.Word {
+			s, err = parse(wholeWord(text, p.Regex), true, p.IgnoreCase)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -86,7 +91,7 @@ func Compile(p Pattern) (*Program, error) {
 		if s.tree != nil && size <= MaxInstructions {
 			s.needed = required.Regexp(s.tree) // with more, nothing is known that helps
 		}
-		c.every = c.every || text == "" || s.tree != nil && matchesAll(s.tree)
+		c.every = c.every || text == "" && !p.Word || s.tree != nil && matchesAll(s.tree)
 		sources = append(sources, s)
 		needed = append(needed, s.needed)
 	}
@@ -100,6 +105,19 @@ func Compile(p Pattern) (*Program, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// Pattern is what the program was compiled of.
+func (p *Program) Pattern() Pattern { return p.pattern }
+
+// wholeWord is a regular expression for a text as whole words: a character that is not part of one, or an end of the record, stands on
+// either side. They are part of what it matches.
+func wholeWord(text string, regex bool) string {
+	if !regex {
+		text = regexp.QuoteMeta(text)
+	}
+	const noWord = `[^\pL\pM\p{Nd}\p{Nl}\p{Pc}]`
+	return `(?:^|` + noWord + `)(?:` + text + `)(?:$|` + noWord + `)`
 }
 
 // All tells that every record matches.

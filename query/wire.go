@@ -1,0 +1,219 @@
+package query
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/oklog/ulid/v2"
+
+	"oklog/objstore"
+	"oklog/query/match"
+)
+
+// Queries and answers go to and fro between queriers, and from servers to clients, as JSON: the words here are an interface.
+
+// wireQuery is a Query as JSON.
+type wireQuery struct {
+	Topic     string       `json:"topic"`
+	From      ulid.ULID    `json:"from"`
+	To        ulid.ULID    `json:"to"`
+	Pattern   *wirePattern `json:"pattern,omitempty"`
+	Sources   [][]byte     `json:"sources,omitempty"`
+	Newest    bool         `json:"newest,omitempty"`
+	Limit     int64        `json:"limit,omitempty"`
+	Before    int          `json:"before,omitempty"`
+	After     int          `json:"after,omitempty"`
+	Brute     bool         `json:"brute,omitempty"`
+	MaxBytes  int64        `json:"max_bytes,omitempty"`
+	CountOnly bool         `json:"count_only,omitempty"`
+}
+
+// wirePattern is a match.Pattern as JSON. Texts are bytes: they need not be UTF-8.
+type wirePattern struct {
+	Texts      [][]byte `json:"texts"`
+	Regex      bool     `json:"regex,omitempty"`
+	IgnoreCase bool     `json:"ignore_case,omitempty"`
+	Word       bool     `json:"word,omitempty"`
+	Invert     bool     `json:"invert,omitempty"`
+}
+
+func toBytes(texts []string) (all [][]byte) {
+	for _, text := range texts {
+		all = append(all, []byte(text))
+	}
+	return all
+}
+
+func toTexts(all [][]byte) (texts []string) {
+	for _, b := range all {
+		texts = append(texts, string(b))
+	}
+	return texts
+}
+
+// MarshalJSON implements json.Marshaler. Idle is left out.
+func (q Query) MarshalJSON() ([]byte, error) {
+	w := wireQuery{
+		Topic: q.Topic, From: q.Range.From, To: q.Range.To, Sources: toBytes(q.Sources.Texts()), Newest: q.Newest, Limit: q.Limit,
+		Before: q.Before, After: q.After, Brute: q.Brute, MaxBytes: q.MaxBytes, CountOnly: q.CountOnly,
+	}
+	if q.Pattern != nil {
+		p := q.Pattern.Pattern()
+		w.Pattern = &wirePattern{toBytes(p.Texts), p.Regex, p.IgnoreCase, p.Word, p.Invert}
+	}
+	return json.Marshal(w)
+}
+
+// UnmarshalJSON implements json.Unmarshaler: it compiles what is to be compiled.
+func (q *Query) UnmarshalJSON(b []byte) error {
+	var w wireQuery
+	if err := json.Unmarshal(b, &w); err != nil {
+		return fmt.Errorf("decode query: %w", err)
+	}
+	*q = Query{
+		Topic: w.Topic, Range: Range{w.From, w.To}, Newest: w.Newest, Limit: w.Limit,
+		Before: w.Before, After: w.After, Brute: w.Brute, MaxBytes: w.MaxBytes, CountOnly: w.CountOnly,
+	}
+	var err error
+	if w.Pattern != nil {
+		if q.Pattern, err = match.Compile(match.Pattern{Texts: toTexts(w.Pattern.Texts), Regex: w.Pattern.Regex,
+			IgnoreCase: w.Pattern.IgnoreCase, Word: w.Pattern.Word, Invert: w.Pattern.Invert}); err != nil {
+			return fmt.Errorf("decode query: %w", err)
+		}
+	}
+	if q.Sources, err = ParseSources(toTexts(w.Sources)); err != nil {
+		return fmt.Errorf("decode query: %w", err)
+	}
+	return nil
+}
+
+// kinds are the errors of problems that are told apart.
+var kinds = []struct {
+	word string
+	err  error
+}{
+	{"foreign", ErrForeign}, {"gone", ErrGone}, {"unflushed", ErrHotTooLarge}, {"bucket", objstore.ErrIncomplete},
+}
+
+// wireProblem is a Problem as JSON.
+type wireProblem struct {
+	Key   string     `json:"key,omitempty"`
+	Kind  string     `json:"kind"` // a word of kinds, or "unreadable"
+	Error string     `json:"error"`
+	First *ulid.ULID `json:"first,omitempty"`
+	Last  *ulid.ULID `json:"last,omitempty"`
+}
+
+// toldError is an error that was told by another process.
+type toldError struct {
+	text string
+	is   error // nil: none of those that are told apart
+}
+
+func (e *toldError) Error() string { return e.text }
+
+// Is tells the kind of the error, and that it is the same as another one that was told.
+func (e *toldError) Is(target error) bool {
+	if told, ok := target.(*toldError); ok {
+		return told.text == e.text
+	}
+	return e.is != nil && target == e.is
+}
+
+// MarshalJSON implements json.Marshaler.
+func (p Problem) MarshalJSON() ([]byte, error) {
+	w := wireProblem{Key: p.Key, Kind: "unreadable"}
+	if p.Err != nil {
+		w.Error = p.Err.Error()
+	}
+	for _, k := range kinds {
+		if errors.Is(p.Err, k.err) {
+			w.Kind = k.word
+			break
+		}
+	}
+	if p.First != (ulid.ULID{}) || p.Last != (ulid.ULID{}) {
+		w.First, w.Last = &p.First, &p.Last
+	}
+	return json.Marshal(w)
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (p *Problem) UnmarshalJSON(b []byte) error {
+	var w wireProblem
+	if err := json.Unmarshal(b, &w); err != nil {
+		return fmt.Errorf("decode problem: %w", err)
+	}
+	told := &toldError{text: w.Error}
+	for _, k := range kinds {
+		if w.Kind == k.word {
+			told.is = k.err
+		}
+	}
+	*p = Problem{Key: w.Key, Err: told}
+	if w.First != nil && w.Last != nil {
+		p.First, p.Last = *w.First, *w.Last
+	}
+	return nil
+}
+
+// Add joins what another part of the same query came to.
+func (a *Answer) Add(b *Answer) {
+	a.Count += b.Count
+	for _, p := range b.Problems {
+		a.note(p)
+	}
+	a.Unlisted += b.Unlisted
+	if a.Required == "" {
+		a.Required = b.Required
+	}
+	a.Sieved = a.Sieved || b.Sieved
+	a.Stats.Add(b.Stats)
+}
+
+// Add sums up. Of the times until the first record and of all it keeps the greater.
+func (s *Stats) Add(t Stats) {
+	s.Segments.add(t.Segments)
+	s.Blocks.add(t.Blocks)
+	s.Records.Scanned += t.Records.Scanned
+	s.Records.Found += t.Records.Found
+	s.Records.Duplicates += t.Records.Duplicates
+	s.Records.Pieces += t.Records.Pieces
+	s.Requests.Lists += t.Requests.Lists
+	s.Requests.Gets += t.Requests.Gets
+	s.Requests.Fetched += t.Requests.Fetched
+	s.Requests.Cached += t.Requests.Cached
+	s.Requests.Hot += t.Requests.Hot
+	s.Requests.Decoded += t.Requests.Decoded
+	s.Time.Hot += t.Time.Hot
+	s.Time.List += t.Time.List
+	s.Time.Open += t.Time.Open
+	s.Time.Prune += t.Time.Prune
+	s.Time.Fetch += t.Time.Fetch
+	s.Time.Decode += t.Time.Decode
+	s.Time.Match += t.Time.Match
+	s.Time.First = max(s.Time.First, t.Time.First)
+	s.Time.Total = max(s.Time.Total, t.Time.Total)
+	s.Listings += t.Listings
+}
+
+func (s *SegmentStats) add(t SegmentStats) {
+	s.Listed += t.Listed
+	s.InRange += t.InRange
+	s.Opened += t.Opened
+	s.Sifted += t.Sifted
+	s.Bare += t.Bare
+	s.Damaged += t.Damaged
+	s.Hot += t.Hot
+	s.HotUsed += t.HotUsed
+	s.Mended += t.Mended
+}
+
+func (s *BlockStats) add(t BlockStats) {
+	s.Total += t.Total
+	s.OutOfRange += t.OutOfRange
+	s.Pruned += t.Pruned
+	s.Read += t.Read
+	s.Matched += t.Matched
+}
