@@ -69,6 +69,9 @@ type Query struct {
 	// Idle, if set, is called when the query is about to wait: a good moment to flush what emit has put
 	// into a buffer. It is called by the goroutine that calls emit.
 	Idle func()
+	// Watch, if set, is called once, before anything is read, with a function that tells what the query has cost so far. That
+	// one may be called from any goroutine, and whenever.
+	Watch func(cost func() Stats)
 }
 
 // Record is what a query puts out.
@@ -205,6 +208,9 @@ func (e *Engine) Run(ctx context.Context, q Query, emit func(Record) error) (*An
 			r.sieve = newSieve(q.Pattern.Required())
 			ans.Sieved = r.sieve != nil
 		}
+	}
+	if q.Watch != nil {
+		q.Watch(r.meter.stats)
 	}
 	err := r.answer(ctx)
 	ans.Stats = r.meter.stats()
