@@ -67,25 +67,33 @@ type lsOptions struct {
 	span       query.Range
 	from, to   string // as they were given; "": no bound
 	long, json bool
+	short      bool // keys are shown by the part that tells them apart
 	now        time.Time
 }
 
-func newLs(stdout, stderr io.Writer, action cli.ActionFunc) *cli.App {
-	const what, how = "List", "Output"
-	app := bareApp("oklog-query ls", stdout, stderr)
-	app.Usage = "list the topics in object storage, or the segments of one"
-	app.UsageText = "oklog-query ls --bucket URL... [--topic T] [--from A] [--to B] [--long] [--json]"
-	app.Description = lsDescription
-	app.Action = action
-	app.Flags = append(flags.Buckets(),
-		writeQuorum(),
-		&cli.StringFlag{Name: "topic", Category: what, EnvVars: []string{"OKLOG_TOPIC"}, Usage: "the `TOPIC` whose segments to list", DefaultText: "a table of the topics"},
-		&cli.StringFlag{Name: "from", Category: what, Usage: "the `TIME` to begin at", DefaultText: "the first record"},
-		&cli.StringFlag{Name: "to", Category: what, Usage: "the `TIME` to end before", DefaultText: "the last record"},
-		&cli.BoolFlag{Name: "long", Aliases: []string{"l"}, Category: how, Usage: "print sizes in bytes, times in milliseconds, and when a segment was stored"},
-		&cli.BoolFlag{Name: "json", Category: how, Usage: "print an object a line, for each topic or segment, and without a total; foreign is true of an object whose key is no segment's"},
-	)
-	return app
+func newLs() *cli.App {
+	const what, how = "What to list", catOutput
+	return &cli.App{
+		Name: "oklog-query ls", Usage: "list the topics in object storage, or the segments of one",
+		UsageText:   "oklog-query ls [--topic T] [--from A] [--to B] [--long] [--json]",
+		Description: lsDescription,
+		Flags: slices.Concat([]cli.Flag{
+			&cli.StringFlag{Name: "topic", Aliases: []string{"t"}, Category: what, EnvVars: []string{"OKLOG_TOPIC"}, Usage: "the `TOPIC` whose segments to list", DefaultText: "a table of the topics"},
+			&cli.StringFlag{Name: "from", Category: what, Usage: "the `TIME` to begin at", DefaultText: "the first record"},
+			&cli.StringFlag{Name: "to", Category: what, Usage: "the `TIME` to end before", DefaultText: "the last record"},
+			&cli.BoolFlag{Name: "long", Aliases: []string{"l"}, Category: how, Usage: "print sizes in bytes, times in milliseconds, when a segment was stored, and on a terminal whole keys"},
+			&cli.BoolFlag{Name: "json", Category: how, Usage: "print an object a line, for each topic or segment, and without a total; foreign is true of an object whose key is no segment's"},
+		}, flags.Buckets(), []cli.Flag{writeQuorum()}),
+	}
+}
+
+func doLs(ctx context.Context, c *cli.Context, s streams) (int, error) {
+	opts, err := parseLs(c, time.Now())
+	if err != nil {
+		return exitTrouble, err
+	}
+	opts.short = isTerminal(s.stdout) && !opts.long
+	return list(ctx, opts, s.log, s.stdout, s.stderr)
 }
 
 func parseLs(c *cli.Context, now time.Time) (lsOptions, error) {
@@ -101,7 +109,7 @@ func parseLs(c *cli.Context, now time.Time) (lsOptions, error) {
 		return o, fmt.Errorf("ls takes no argument such as %q: name a topic with --topic; to search for the text ls, write oklog-query -e ls", c.Args().First())
 	}
 	// All that there is, where no bound is given: also what is far ahead of now.
-	o.span, err = query.ParseRange(cmp.Or(o.from, "1970-01-01"), cmp.Or(o.to, endOfTime().String()), now)
+	o.span, err = query.ParseRange(cmp.Or(o.from, "all"), cmp.Or(o.to, endOfTime().String()), now)
 	return o, err
 }
 
@@ -176,7 +184,7 @@ func list(ctx context.Context, opts lsOptions, logger *slog.Logger, stdout, stde
 		return exitFound, nil
 	}
 	if opts.topic != "" {
-		hintTopics(ctx, stderr, bucket, query.Query{Topic: opts.topic, Range: opts.span})
+		fmt.Fprintf(stderr, "oklog-query: %s\n", hintTopics(ctx, bucket, opts.topic, opts.span, true))
 	} else if topics := topicsOf(ctx, bucket); len(topics) > 0 {
 		fmt.Fprintf(stderr, "oklog-query: no topic has segments between --from and --to; topics here: %s\n", strings.Join(topics, " "))
 	} else {
