@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -71,13 +72,50 @@ func (l *local) Close(ctx context.Context) {
 
 // Search implements backend.
 func (l *local) Search(ctx context.Context, q question, emit func(query.Record) error) (*query.Answer, error) {
+	return l.engine.Run(ctx, l.watched(q), emit)
+}
+
+func (l *local) watched(q question) query.Query {
 	q.query.Idle, q.query.Watch = q.idle, q.watch
-	return l.engine.Run(ctx, q.query, emit)
+	return q.query
 }
 
 // Hint implements backend.
 func (l *local) Hint(ctx context.Context, q question) string {
-	return hintTopics(ctx, l.bucket, q.query.Topic, q.query.Range, l.stream != nil)
+	text := hintTopics(ctx, l.bucket, q.query.Topic, q.query.Range, l.hotTopics())
+	if l.stream == nil {
+		text += " (what is not flushed yet is found with --nats)"
+	}
+	return text
+}
+
+// hotTopics is nil without a stream.
+func (l *local) hotTopics() query.HotTopics {
+	return nil
+}
+
+// Histogram implements backend.
+func (l *local) Histogram(ctx context.Context, q question, step time.Duration) (*query.HistogramAnswer, error) {
+	return query.Histogram(ctx, l.engine, l.watched(q), step)
+}
+
+// Sources implements backend.
+func (l *local) Sources(ctx context.Context, q question) ([]query.SourceInfo, *query.Answer, error) {
+	return l.engine.SourcesOf(ctx, q.query)
+}
+
+// Estimate implements backend.
+func (l *local) Estimate(ctx context.Context, q question) (query.Estimate, error) {
+	return l.engine.Estimate(ctx, q.query)
+}
+
+// Topics implements backend.
+func (l *local) Topics(ctx context.Context) iter.Seq2[query.TopicInfo, error] {
+	var hot []query.HotTopics
+	if h := l.hotTopics(); h != nil {
+		hot = append(hot, h)
+	}
+	return query.Topics(ctx, l.bucket, time.Now(), hot...)
 }
 
 // openPlace opens buckets to read from.
@@ -137,99 +175,70 @@ func (h hot) Unflushed(ctx context.Context, topic string) iter.Seq2[[]byte, erro
 const hintTime = 2 * time.Second
 
 // hintTopics says where there is something, if nothing is in the range: in a line.
-func hintTopics(ctx context.Context, b objstore.Bucket, topic string, span query.Range, nats bool) string {
+func hintTopics(ctx context.Context, b objstore.Bucket, topic string, span query.Range, hot query.HotTopics) string {
 	ctx, cancel := context.WithTimeout(ctx, hintTime)
 	defer cancel()
-	d := days{b, topic}
-	if first, _ := d.after(ctx, ""); first != "" {
-		hint := "from " + first + " on"
-		if last, ok := d.last(ctx, first); ok {
-			hint = "from " + first + " to " + last
+	one := &oneTopic{b, topic}
+	for info, err := range query.Topics(ctx, one, time.Now()) {
+		if err != nil || info.FirstDay == "" {
+			break
 		}
-		end := segment.Day(ulid.Time(span.To.Time()))
-		if later, _ := d.after(ctx, end+"/~"); later != "" && first <= end {
-			hint += ", the next of them on " + later
+		hint := "from " + info.FirstDay + " to " + info.LastDay
+		if info.FirstDay == info.LastDay {
+			hint = "of " + info.FirstDay
+		}
+		if later := dayBehind(ctx, b, topic, span.To); later > info.FirstDay {
+			hint += ", the next of them of " + later
 		}
 		return fmt.Sprintf("topic %s has no segments between --from and --to; there are some %s", topic, hint)
 	}
-	unflushed := ""
-	if !nats {
-		unflushed = " (what is not flushed yet is found with --nats)"
+	if hot != nil {
+		if names, err := hot.Topics(ctx); err == nil && slices.Contains(names, topic) {
+			return fmt.Sprintf("topic %s has nothing between --from and --to, and nothing in the buckets yet", topic)
+		}
 	}
 	topics := topicsOf(ctx, b)
 	if len(topics) == 0 {
-		return "there are no segments at all in this bucket" + unflushed
+		return "there are no segments at all in this bucket"
 	}
-	return fmt.Sprintf("there is no topic %s%s; topics here: %s", topic, unflushed, strings.Join(topics, " "))
+	return fmt.Sprintf("there is no topic %s; topics here: %s", topic, strings.Join(topics, " "))
 }
 
-// days finds days with objects of a topic, with a short listing for each question.
-type days struct {
-	b     objstore.Bucket
+// oneTopic is a bucket of which listings show one topic.
+type oneTopic struct {
+	objstore.Bucket
 	topic string
 }
 
-// after is the day of the first object behind a place; "" if there is none. It is not ok if that is not known.
-func (d days) after(ctx context.Context, place string) (day string, ok bool) {
-	start := ""
-	if place != "" {
-		start = d.topic + "/" + place
+// List implements objstore.Bucket.
+func (b *oneTopic) List(ctx context.Context, prefix, after string) iter.Seq2[objstore.Info, error] {
+	if own := b.topic + "/"; !strings.HasPrefix(prefix, own) {
+		prefix = own
 	}
-	for info, err := range d.b.List(ctx, d.topic+"/", start) {
-		if err != nil {
-			return "", false
-		}
-		if parts := strings.Split(info.Key, "/"); len(parts) > 2 {
-			return parts[1], true
-		}
-	}
-	return "", ctx.Err() == nil
+	return b.Bucket.List(ctx, prefix, after)
 }
 
-// last is the last day, found by halves from the first one on: some fifteen listings.
-func (d days) last(ctx context.Context, first string) (day string, ok bool) {
-	start, err := time.Parse(time.DateOnly, first)
-	if err != nil {
-		return "", false
+// dayBehind is the day of a topic's first segment of a later day than a bound's; "" if there is none, or it is not known.
+func dayBehind(ctx context.Context, b objstore.Bucket, topic string, bound ulid.ULID) string {
+	for info, err := range b.List(ctx, topic+"/", topic+"/"+segment.Day(ulid.Time(bound.Time()))+"/~") {
+		if _, name, bad := segment.ParseKey(info.Key); err == nil && bad == nil {
+			return segment.Day(ulid.Time(name.First.Time()))
+		}
+		break
 	}
-	at := func(n int) string { return segment.Day(start.AddDate(0, 0, n)) }
-	for from, to := 0, 1<<15; ; {
-		if from == to {
-			return at(from), true
-		}
-		middle := (from + to) / 2
-		next, ok := d.after(ctx, at(middle)+"/~")
-		if !ok {
-			return "", false
-		}
-		t, err := time.Parse(time.DateOnly, next)
-		if n := int(t.Sub(start) / (24 * time.Hour)); err == nil && n > middle && n <= to {
-			from = n
-		} else {
-			to = middle
-		}
-	}
+	return ""
 }
 
-// topicsOf finds topics with one short listing for each.
+// maxHinted is how many topics are named.
+const maxHinted = 20
+
+// topicsOf names topics.
 func topicsOf(ctx context.Context, b objstore.Bucket) (topics []string) {
-	const most = 20
-	for after := ""; len(topics) < most; {
-		next := ""
-		for info, err := range b.List(ctx, "", after) {
-			if err != nil {
-				return topics
-			}
-			next, _, _ = strings.Cut(info.Key, "/")
+	for name, err := range query.TopicNames(ctx, b) {
+		if err != nil || len(topics) == maxHinted {
 			break
 		}
-		if next == "" {
-			break
-		}
-		if segment.CheckTopic(next) == nil {
-			topics = append(topics, next)
-		}
-		after = next + "0" // behind everything in it: '0' follows '/'
+		topics = append(topics, name)
 	}
 	return topics
 }

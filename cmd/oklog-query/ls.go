@@ -184,7 +184,7 @@ func list(ctx context.Context, opts lsOptions, logger *slog.Logger, stdout, stde
 		return exitFound, nil
 	}
 	if opts.topic != "" {
-		fmt.Fprintf(stderr, "oklog-query: %s\n", hintTopics(ctx, bucket, opts.topic, opts.span, true))
+		fmt.Fprintf(stderr, "oklog-query: %s\n", hintTopics(ctx, bucket, opts.topic, opts.span, nil))
 	} else if topics := topicsOf(ctx, bucket); len(topics) > 0 {
 		fmt.Fprintf(stderr, "oklog-query: no topic has segments between --from and --to; topics here: %s\n", strings.Join(topics, " "))
 	} else {

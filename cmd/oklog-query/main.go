@@ -78,6 +78,7 @@ func commands() []command {
 	return []command{
 		{"topics", newTopics, doTopics},
 		{"sources", newSources, doSources},
+		{"stats", newStats, doStats},
 		{"ls", newLs, doLs},
 		{"cat", newCat, doCat},
 		{"completion", newCompletion, doCompletion},
@@ -113,17 +114,6 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 	finish(app, cmd.name)
 	app.Writer, app.ErrWriter = stdout, stderr
 	app.Action = func(c *cli.Context) (err error) {
-		switch {
-		case c.Bool("version"):
-			_, err := fmt.Fprintf(stdout, "oklog-query %s\n", version)
-			return err
-		case c.Bool("h") && cmd.name == "":
-			_, err := io.WriteString(stdout, shortHelp)
-			return err
-		case c.Bool("help") || c.Bool("h"):
-			_, err := io.WriteString(stdout, longHelp(app))
-			return err
-		}
 		code = exitTrouble
 		if err := applyProfile(c, s.log); err != nil {
 			return err
@@ -134,7 +124,14 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 		}
 		return err
 	}
+	app.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return usageError(err, app, cmd.name, args) }
 	args = flags.Last(flags.First(contextNumbers(args), app.Flags), app.Flags, exclusive()...)
+	if text := informed(app, cmd, args); text != "" {
+		if _, err := io.WriteString(stdout, text); err != nil {
+			return exitTrouble
+		}
+		return exitFound
+	}
 	err := app.RunContext(ctx, args)
 	switch {
 	case ctx.Err() != nil:
@@ -146,13 +143,26 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 	return code
 }
 
+// informed is what is printed if the arguments ask about the program, whatever else is among them.
+func informed(app *cli.App, cmd command, args []string) string {
+	asked := func(name string) bool { return flags.Given(args, app.Flags, name) }
+	switch {
+	case asked("help"), asked("h") && cmd.name != "":
+		return longHelp(app)
+	case asked("h"):
+		return shortHelp
+	case asked("version"):
+		return fmt.Sprintf("oklog-query %s\n", version)
+	}
+	return ""
+}
+
 // finish gives an app what all commands have.
 func finish(app *cli.App, name string) {
 	app.Version = version
 	app.HideHelp, app.HideHelpCommand, app.HideVersion = true, true, true // the library's are not printed as ours are
 	app.DisableSliceFlagSeparator = true
 	app.ExitErrHandler = func(*cli.Context, error) {}
-	app.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return usageError(err, app, name) }
 	const what = catHelp
 	if hasFlag(app.Flags, "bucket") {
 		app.Flags = append(app.Flags,
@@ -166,11 +176,14 @@ func finish(app *cli.App, name string) {
 }
 
 // usageError says what to do about arguments that the flags' library does not take.
-func usageError(err error, app *cli.App, name string) error {
+func usageError(err error, app *cli.App, name string, args []string) error {
 	if flag, ok := strings.CutPrefix(err.Error(), "flag provided but not defined: -"); ok {
 		dashed := "-" + flag
-		if len(flag) > 1 {
-			dashed = "--" + flag
+		for _, a := range args {
+			if name, _, _ := strings.Cut(a, "="); strings.TrimLeft(name, "-") == flag {
+				dashed = name // as it was typed
+				break
+			}
 		}
 		if name != "" {
 			return fmt.Errorf("there is no flag %s: see %s --help", dashed, app.Name)

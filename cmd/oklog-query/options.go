@@ -36,6 +36,7 @@ type options struct {
 	explicit bool        // the pattern stands behind -e: it cannot be a command that was meant
 
 	show   show
+	step   time.Duration // of a histogram; 0: what fits
 	look   look
 	stats  bool
 	screen screen
@@ -107,6 +108,7 @@ func outputFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "count", Aliases: []string{"c"}, Category: catOutput, Usage: "print only how many records there are; with -l by source, with -o how many matches"},
 		&cli.BoolFlag{Name: "list-sources", Aliases: []string{"l", "files-with-matches"}, Category: catOutput, Usage: "print only the sources that have matches"},
 		&cli.BoolFlag{Name: "only-matching", Aliases: []string{"o"}, Category: catOutput, Usage: "print what matches alone, each match on a line"},
+		&flags.Optional{StringFlag: &cli.StringFlag{Name: "histogram", Category: catOutput, Usage: "draw how many records there are by time, a row for each `STEP` (10s, 5m, 1d; in UTC), or for one that fits"}, Alone: automatic},
 		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Category: catOutput, Usage: "print nothing: the exit status tells"},
 		&cli.StringFlag{Name: "color", Aliases: []string{"colour"}, Category: catOutput, Usage: "`WHEN` to use colours: auto (on a terminal, without NO_COLOR), always or never", DefaultText: "auto"},
 	}
@@ -179,10 +181,10 @@ func parseTopic(c *cli.Context) (string, error) {
 
 // parseOptions checks everything that can be checked before anything is connected to.
 func parseOptions(c *cli.Context, sc screen, now time.Time, log *slog.Logger) (opts options, err error) {
-	opts.screen, opts.stats = sc, c.Bool("stats")
-	if opts.place, err = parsePlace(c); err != nil {
+	if opts, err = parsePlaces(c, log); err != nil {
 		return opts, err
 	}
+	opts.screen, opts.stats = sc, c.Bool("stats")
 	if opts.look, err = parseLook(c, sc); err != nil {
 		return opts, err
 	}
@@ -204,7 +206,13 @@ func parseOptions(c *cli.Context, sc screen, now time.Time, log *slog.Logger) (o
 	if opts.query, err = r.Compile(now); err != nil {
 		return opts, err
 	}
-	if err := opts.parseCost(c); err != nil {
+	opts.query.IDsOnly = opts.show == showSources || opts.show == showSourceCounts
+	return opts, opts.parseCost(c)
+}
+
+// parsePlaces reads where records are.
+func parsePlaces(c *cli.Context, log *slog.Logger) (opts options, err error) {
+	if opts.place, err = parsePlace(c); err != nil {
 		return opts, err
 	}
 	if c.String("nats") != "" {
@@ -310,6 +318,11 @@ func parseContext(c *cli.Context) (before, after int, err error) {
 func (opts *options) parseShow(c *cli.Context) error {
 	list, counts, only := c.Bool("list-sources"), c.Bool("count"), c.Bool("only-matching")
 	switch {
+	case c.String("histogram") != "":
+		opts.show = showHistogram
+		var err error
+		opts.step, err = parseStep(c.String("histogram"))
+		return err
 	case c.Bool("quiet"):
 		opts.show = showNothing
 	case list && counts:
@@ -372,6 +385,9 @@ func (opts *options) parseCost(c *cli.Context) (err error) {
 	}
 	if opts.maxHot == 0 {
 		return errors.New("--max-unflushed 0: want at least a byte, or leave out --nats to search what is flushed")
+	}
+	if !hasFlag(c.App.Flags, "cache") {
+		return nil
 	}
 	opts.cache.Dir = c.String("cache")
 	if opts.cache.Disk, err = flags.Bytes(c, "cache-size"); err != nil {

@@ -2,13 +2,11 @@ package main
 
 import (
 	"bufio"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode/utf8"
 
 	"github.com/oklog/ulid/v2"
 
@@ -16,8 +14,7 @@ import (
 	"oklog/query"
 )
 
-// timeLayout is RFC 3339 with the milliseconds that a ULID has.
-const timeLayout = "2006-01-02T15:04:05.000Z07:00"
+const timeLayout = query.TimeLayout
 
 // look is how records are printed.
 type look struct {
@@ -34,6 +31,7 @@ const (
 	colorTime   = "\x1b[2m"
 	colorSource = "\x1b[36m"
 	colorApart  = "\x1b[36m"
+	colorBar    = "\x1b[32m"
 	colorOff    = "\x1b[0m"
 )
 
@@ -49,7 +47,8 @@ type printer struct {
 	look    look
 	newest  bool
 	find    finder // nil: what matches is not looked for
-	json    *json.Encoder
+	json    query.LineEncoder
+	line    []byte // in JSON
 	prefix  []byte
 	places  [][2]int
 	pending bool // the last line lacks its newline: the next piece of its record may follow
@@ -60,17 +59,15 @@ func newPrinter(w *bufio.Writer, l look, q query.Query) *printer {
 	if (l.color || l.only) && !l.json {
 		p.find = finderOf(q.Pattern)
 	}
-	if l.json {
-		p.json = json.NewEncoder(w)
-		p.json.SetEscapeHTML(false)
-	}
 	return p
 }
 
 // print implements sink.
 func (p *printer) print(r query.Record) error {
-	if p.json != nil {
-		return p.printJSON(r)
+	if p.look.json {
+		p.line = p.json.Append(p.line[:0], r)
+		_, err := p.w.Write(p.line)
+		return err
 	}
 	// Pieces of a cut record come together again, as long as they come in their order.
 	joined := r.Joined && !p.newest
@@ -177,49 +174,6 @@ func (p *printer) highlight(text []byte) {
 		at = m[1]
 	}
 	_, _ = p.w.Write(text[at:])
-}
-
-// line is a record in JSON.
-type line struct {
-	ULID   string            `json:"ulid"`
-	Time   string            `json:"time"`
-	Source map[string]string `json:"source"`
-	Text   *string           `json:"text,omitempty"`
-	Base64 []byte            `json:"text_base64,omitempty"` // where it is not UTF-8
-	// A record that was cut is an object for each piece: first, middle or last.
-	Piece string `json:"piece,omitempty"`
-	// It does not match, and stands beside one that does.
-	Context bool `json:"context,omitempty"`
-}
-
-func (p *printer) printJSON(r query.Record) error {
-	l := line{
-		ULID: r.ID.String(), Time: p.look.at(r.ID).Format(timeLayout), Source: make(map[string]string, len(r.Source)),
-		Piece: pieceName(r.Piece), Context: r.Context,
-	}
-	for _, a := range r.Source {
-		l.Source[a.Key] = a.Value
-	}
-	if utf8.Valid(r.Text) {
-		text := string(r.Text)
-		l.Text = &text
-	} else {
-		l.Base64 = r.Text
-	}
-	return p.json.Encode(l)
-}
-
-// pieceName is "" for a whole record.
-func pieceName(p segment.Piece) string {
-	switch p & (segment.Continues | segment.Continued) {
-	case segment.Continued:
-		return "first"
-	case segment.Continues | segment.Continued:
-		return "middle"
-	case segment.Continues:
-		return "last"
-	}
-	return ""
 }
 
 // printStats writes a table of what a query cost.

@@ -34,11 +34,11 @@ func doSearch(ctx context.Context, c *cli.Context, s streams) (int, error) {
 
 // search runs one query and prints the answer.
 func search(ctx context.Context, opts options, s streams) (int, error) {
-	b, err := openBackend(ctx, opts, s)
+	b, closing, err := openBackend(ctx, opts, s)
 	if err != nil {
 		return exitTrouble, err
 	}
-	defer b.Close(ctx)
+	defer closing()
 	ans, err, broken := ask(ctx, b, opts, s)
 	if ctx.Err() != nil {
 		fmt.Fprintln(s.stderr, "oklog-query: interrupted: the answer is not complete")
@@ -74,12 +74,12 @@ func search(ctx context.Context, opts options, s streams) (int, error) {
 }
 
 // openBackend opens what the options name.
-func openBackend(ctx context.Context, opts options, s streams) (backend, error) {
+func openBackend(ctx context.Context, opts options, s streams) (b backend, closing func(), err error) {
 	l, err := openLocal(ctx, opts, s.log)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return l, nil
+	return l, func() { l.Close(ctx) }, nil
 }
 
 // hint says what may be the reason that nothing was found.
@@ -102,13 +102,16 @@ func hint(ctx context.Context, w io.Writer, b backend, opts options, ans *query.
 func ask(ctx context.Context, b backend, opts options, s streams) (ans *query.Answer, err, broken error) {
 	bar := newProgress(s.stderr, opts.screen)
 	defer bar.stop()
+	if opts.show == showHistogram {
+		return histogram(ctx, b, opts, bar.start, bar.around(s.stdout))
+	}
 	w := bufio.NewWriterSize(bar.around(s.stdout), 64<<10)
 	ans, err, broken = feed(ctx, b, question{Request: opts.request, query: opts.query, watch: bar.start}, newSink(w, opts, bar), w)
 	return ans, err, broken
 }
 
 // feed runs a query into a sink.
-func feed(ctx context.Context, b backend, q question, to sink, w *bufio.Writer) (ans *query.Answer, err, broken error) {
+func feed(ctx context.Context, b searcher, q question, to sink, w *bufio.Writer) (ans *query.Answer, err, broken error) {
 	q.idle = func() {
 		if err := w.Flush(); err != nil && broken == nil {
 			broken = err

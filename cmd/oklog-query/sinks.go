@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 
@@ -21,6 +22,7 @@ const (
 	showMatches // how many
 	showSources
 	showSourceCounts
+	showHistogram
 	showNothing
 )
 
@@ -31,9 +33,9 @@ func newSink(w *bufio.Writer, opts options, p *progress) sink {
 	case showNothing:
 		to = silent{}
 	case showCount:
-		to = &counter{w: w, look: opts.look}
+		to = &tally{w: w, look: opts.look}
 	case showMatches:
-		to = &counter{w: w, look: opts.look, find: finderOf(opts.query.Pattern)}
+		to = &tally{w: w, look: opts.look, find: finderOf(opts.query.Pattern)}
 	case showSources, showSourceCounts:
 		to = &sourceLister{w: w, look: opts.look, count: opts.show == showSourceCounts, found: map[string]*foundSource{}}
 	default:
@@ -58,11 +60,11 @@ func (c *counting) print(r query.Record) error {
 // silent prints nothing: the exit status tells.
 type silent struct{}
 
-func (silent) print(query.Record) error           { return nil }
+func (silent) print(query.Record) error          { return nil }
 func (silent) finish(*query.Answer, error) error { return nil }
 
-// counter prints how many records there are, or matches in them.
-type counter struct {
+// tally prints how many records there are, or matches in them.
+type tally struct {
 	w    *bufio.Writer
 	look look
 	find finder // nil: records
@@ -71,7 +73,7 @@ type counter struct {
 	places [][2]int
 }
 
-func (c *counter) print(r query.Record) error {
+func (c *tally) print(r query.Record) error {
 	if c.find != nil && !r.Context {
 		c.places = c.find.find(c.places[:0], r.Text)
 		c.n += int64(len(c.places))
@@ -79,7 +81,7 @@ func (c *counter) print(r query.Record) error {
 	return nil
 }
 
-func (c *counter) finish(ans *query.Answer, failed error) error {
+func (c *tally) finish(ans *query.Answer, failed error) error {
 	if failed != nil {
 		return nil
 	}
@@ -159,7 +161,7 @@ type sourceLine struct {
 
 func (l *sourceLister) line(s segment.Source, n int64) error {
 	if l.look.json {
-		return json.NewEncoder(l.w).Encode(sourceLine{sourceMap(s), n})
+		return writeJSON(l.w, sourceLine{sourceMap(s), n})
 	}
 	name := s.String()
 	if l.look.color {
@@ -170,6 +172,13 @@ func (l *sourceLister) line(s segment.Source, n int64) error {
 	}
 	_, err := l.w.WriteString(name + string(l.look.end))
 	return err
+}
+
+// writeJSON writes an object as a line.
+func writeJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
 }
 
 func sourceMap(s segment.Source) map[string]string {

@@ -89,18 +89,30 @@ func splitLetters(name string, takesValue map[string]bool) (flags []string, ok b
 	return flags, len(flags) > 0
 }
 
+// each calls do with the place and the name of each flag of args, which come from First.
+func each(args []string, flags []cli.Flag, do func(at int, name string)) {
+	takesValue, _ := valuesOf(flags)
+	for i := 1; i < len(args) && args[i] != "--"; i++ {
+		name, _, hasValue := strings.Cut(nameOf(args[i]), "=")
+		do(i, name)
+		if takesValue[name] && !hasValue {
+			i++
+		}
+	}
+}
+
+// Given tells whether a flag is among args, which come from First.
+func Given(args []string, flags []cli.Flag, name string) (given bool) {
+	each(args, flags, func(_ int, n string) { given = given || n == name })
+	return given
+}
+
 // Last leaves of flags that exclude each other the one that was given last, as grep does: an alias may hold the others. args come
 // from First; a group names flags that take no value.
 func Last(args []string, flags []cli.Flag, groups ...[]string) []string {
-	takesValue, _ := valuesOf(flags)
-	kept, at := slices.Clone(args), make([]int, len(groups)) // 0: none yet
+	at := make([]int, len(groups)) // 0: none yet
 	var dropped []int
-	for i := 1; i < len(args) && args[i] != "--"; i++ {
-		name, _, hasValue := strings.Cut(nameOf(args[i]), "=")
-		if takesValue[name] && !hasValue {
-			i++
-			continue
-		}
+	each(args, flags, func(i int, name string) {
 		for g, group := range groups {
 			if !slices.Contains(group, name) {
 				continue
@@ -110,8 +122,9 @@ func Last(args []string, flags []cli.Flag, groups ...[]string) []string {
 			}
 			at[g] = i
 		}
-	}
+	})
 	slices.Sort(dropped)
+	kept := slices.Clone(args)
 	for _, i := range slices.Backward(dropped) {
 		kept = slices.Delete(kept, i, i+1)
 	}

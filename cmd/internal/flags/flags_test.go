@@ -52,6 +52,12 @@ func TestOptionalAndLast(t *testing.T) {
 	f("cmd -i -e -S", "cmd -i -e -S --") // that is a pattern
 	f("cmd -i -e=-S -- -S", "cmd -i -e=-S -- -S")
 
+	for args, want := range map[string]bool{"cmd -i": true, "cmd x -Si": true, "cmd -e -i": false, "cmd -- -i": false, "cmd -S": false} {
+		if have := Given(First(strings.Fields(args), known), known, "i"); have != want {
+			t.Errorf("%s: have %v", args, have)
+		}
+	}
+
 	var have string
 	app := &cli.App{Name: "x", Flags: known, Action: func(c *cli.Context) error {
 		have = c.String("steps")
