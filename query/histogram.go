@@ -146,9 +146,10 @@ func (c *counts) add(ms uint64, n int64) error {
 	return nil
 }
 
-func (c *counts) buckets() (all []Bucket) {
+func (c *counts) buckets() []Bucket {
+	all := []Bucket{}
 	if c.n == 0 {
-		return nil
+		return all
 	}
 	c.of[c.at] += c.n
 	c.n = 0
