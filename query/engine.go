@@ -235,6 +235,7 @@ type run struct {
 	e     *Engine
 	q     Query
 	emit  func(Record) error
+	tally func(ms uint64, n int64) error // besides emit, for many at once; nil: none
 	ans   *Answer
 	start time.Time
 	meter meter
@@ -390,6 +391,9 @@ func (r *run) take(sc *scan, c *segment.Cursor, n int) error {
 		r.first()
 		return nil
 	}
+	if r.tally != nil && r.q.Limit == 0 && !sc.pieces {
+		return r.takeRuns(c, n)
+	}
 	for range n {
 		rec := Record{Record: c.Next()}
 		rec.Joined = r.joined(rec.Record)
@@ -415,6 +419,21 @@ func (r *run) take(sc *scan, c *segment.Cursor, n int) error {
 		if r.q.Limit > 0 && r.ans.Count >= r.q.Limit && !r.goesOn(rec.Piece) {
 			r.limited = true
 			return segment.ErrStop
+		}
+	}
+	return nil
+}
+
+// takeRuns is take where only the times matter, and nothing is a piece.
+func (r *run) takeRuns(c *segment.Cursor, n int) error {
+	r.first()
+	for ids := range c.Runs(n) {
+		r.last, r.piece, r.any = ids.Last(), 0, true
+		r.found += int64(ids.N)
+		r.ans.Count += int64(ids.N)
+		if err := r.tally(ids.Time, int64(ids.N)); err != nil {
+			r.limited = true
+			return err
 		}
 	}
 	return nil
