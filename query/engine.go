@@ -16,6 +16,8 @@ import (
 	"oklog/objstore/segment"
 	"oklog/query/cache"
 	"oklog/query/match"
+	"oklog/query/required"
+	"oklog/query/where"
 )
 
 // Hot tells which batches are published and not in a segment yet.
@@ -53,6 +55,7 @@ type Query struct {
 	Topic   string
 	Range   Range
 	Pattern *match.Program // nil: every record
+	Where   *where.Expr    // what has to hold of each record besides; nil: nothing
 	Sources *Sources       // nil: of every source
 	Newest  bool           // the newest record first
 	Limit   int64          // records that match to put out at most; 0: no limit
@@ -69,6 +72,19 @@ type Query struct {
 	// Idle, if set, is called when the query is about to wait: a good moment to flush what emit has put
 	// into a buffer. It is called by the goroutine that calls emit.
 	Idle func()
+}
+
+// required is what a record must hold for the query to want it; nil if nothing is asked of records.
+func (q *Query) required() *required.Expr {
+	switch {
+	case q.Pattern != nil && q.Where != nil:
+		return required.And(q.Pattern.Required(), q.Where.Required())
+	case q.Pattern != nil:
+		return q.Pattern.Required()
+	case q.Where != nil:
+		return q.Where.Required()
+	}
+	return nil
 }
 
 // Record is what a query puts out.
@@ -199,10 +215,10 @@ func (e *Engine) Run(ctx context.Context, q Query, emit func(Record) error) (*An
 		q.Pattern = nil
 	}
 	r := &run{e: e, q: q, emit: emit, ans: ans, start: e.cfg.Now()}
-	if q.Pattern != nil {
-		ans.Required = q.Pattern.Required().String()
+	if needed := q.required(); needed != nil {
+		ans.Required = needed.String()
 		if !q.Brute {
-			r.sieve = newSieve(q.Pattern.Required())
+			r.sieve = newSieve(needed)
 			ans.Sieved = r.sieve != nil
 		}
 	}
