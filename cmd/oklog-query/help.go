@@ -28,6 +28,7 @@ const shortHelp = `oklog-query finds records in the logs of object storage, as g
    --from 2d     begin: 5m, 2d, 2026-11-22T17:10     --to            end, the same
    --last 15m    the last quarter of an hour         --newest        newest first
    --source host=web1                                --json          an object a line
+   --where 'level=error AND status>=500'             --histogram     when
 
    oklog-query topics                     what topics there are; sources: who writes to one
    oklog-query ls, cat                    what is stored, and the records of one segment
@@ -50,6 +51,7 @@ Daily use, with the buckets and the topic in a profile:
    oklog-query --newest -m 100 panic            the newest first, no more than a hundred
    oklog-query --from 7d -c -w 500              how many
    oklog-query -l OOM                           which sources; -lc: how many each
+   oklog-query --histogram -i error             when: a bar for each stretch of time
    oklog-query -o -E 'user=\w+' | sort | uniq -c
    oklog-query --source host=~web.* --show-source -v GET
 
@@ -64,6 +66,12 @@ Times and pages:
    oklog-query --from 01KAPV2P4X4Q8S3M6W1Z0N5R7T --limit 1000 --ulid     the page behind that record
 
 Bounds (--from is included, --to is not) are 2026-11-22T17:10:49Z, 2026-11-22T17:10 and 2026-11-22 (UTC unless a zone or --tz is given), now, how long ago (90s, 5m, 1h30m, 2d, 1w, 1mo, 1y), Unix time in seconds or milliseconds (10 or 13 digits), or the ULID of a record, which is itself left out. --from all is the first record.
+
+Fields: --where looks into records that are JSON, or key=value with spaces between (logfmt):
+   oklog-query --where 'level=error AND status>=500'
+   oklog-query --where 'user.id=17 OR path=~/^\/admin/' timeout
+   oklog-query --where 'exists(trace_id) AND NOT items[].price<100'
+A field is compared as a number with a number that stands without quotes, as a text with anything else. "word", 'a text' and /regex/i are looked for in the whole record.
 
 What a pattern must hold (a substring of six bytes or more, the literals of a regular expression, in any case) is looked up in the filters of the segments, and only blocks of some 4 MiB of text that may hold it are read. --stats tells what was looked up and read. Shorter patterns read everything: add what stands beside them, sshd[4259] for 4259.
 

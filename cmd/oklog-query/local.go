@@ -91,7 +91,10 @@ func (l *local) Hint(ctx context.Context, q question) string {
 
 // hotTopics is nil without a stream.
 func (l *local) hotTopics() query.HotTopics {
-	return nil
+	if l.stream == nil {
+		return nil
+	}
+	return hotTopics{l.stream}
 }
 
 // Histogram implements backend.
@@ -169,6 +172,18 @@ func (h hot) Unflushed(ctx context.Context, topic string) iter.Seq2[[]byte, erro
 			}
 		}
 	}
+}
+
+// hotTopics is the stream as a list of topics sees it.
+type hotTopics struct{ s *stream.Stream }
+
+// Topics implements query.HotTopics. Where no stream has been made nothing was published.
+func (h hotTopics) Topics(ctx context.Context) ([]string, error) {
+	topics, err := h.s.Topics(ctx)
+	if errors.Is(err, stream.ErrNoStream) {
+		return nil, nil
+	}
+	return topics, err
 }
 
 // hintTime is how long a hint may take.

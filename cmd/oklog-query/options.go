@@ -79,6 +79,7 @@ func findFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "case-sensitive", Aliases: []string{"s"}, Category: catFind, Usage: "upper and lower case differ: so they do, unless a profile says otherwise"},
 		&cli.BoolFlag{Name: "word-regexp", Aliases: []string{"w"}, Category: catFind, Usage: "what matches has to be whole words"},
 		&cli.BoolFlag{Name: "invert-match", Aliases: []string{"v"}, Category: catFind, Usage: "the records that do not match"},
+		&cli.StringSliceFlag{Name: "where", Category: catFind, Usage: "only records of which `EXPR` holds: level=error AND status>=500, see Fields; several times: all have to hold"},
 		&cli.StringSliceFlag{Name: "source", Category: catFind, Usage: "only records of sources for which `COND` holds: host=web1, host!=web1, host=~web[0-9]+, host!~web.*; several times: all have to hold"},
 	}
 }
@@ -232,7 +233,7 @@ func parseRequest(c *cli.Context, zone *time.Location) (r query.Request, err err
 		Topic: c.String("topic"), From: c.String("from"), To: c.String("to"),
 		Regex: c.Bool("regex") && !c.Bool("fixed-strings"), Word: c.Bool("word-regexp"), Invert: c.Bool("invert-match"),
 		IgnoreCase: c.Bool("ignore-case"), SmartCase: c.Bool("smart-case"),
-		Sources: c.StringSlice("source"), Newest: c.Bool("newest"), Brute: c.Bool("brute"),
+		Where: c.StringSlice("where"), Sources: c.StringSlice("source"), Newest: c.Bool("newest"), Brute: c.Bool("brute"),
 	}
 	if last := c.String("last"); last != "" {
 		if r.From != "" {
