@@ -19,19 +19,15 @@ import (
 	"oklog/query"
 )
 
-const catDescription = `Prints the records of segments, one segment after another, as zstd -dc does, but that the pieces of a record that was cut
-are one line. KEY is the last column of oklog-query ls, or with --topic a part of it that no other segment of the topic
-has in its key, such as the hash at its end. (To find a part, all the keys of the topic are listed.)
+const catDescription = `Prints the records of segments, one segment after another, as zstd -dc does, but that the pieces of a record that was cut are one line. KEY is the last column of oklog-query ls, or with --topic a part of it that no other segment of the topic has in its key, such as the hash at its end. (To find a part, all the keys of the topic are listed.)
 
 Examples:
-   oklog-query cat --bucket file:///var/lib/oklog/bucket web/2026-11-22/17/01M1...-8c0de59f31d2a7b4.zst
-   export OKLOG_BUCKET=s3://minio:9000/logs?tls=false
+   oklog-query cat web/2026-11-22/17/01M1...-8c0de59f31d2a7b4.zst
    oklog-query cat --topic web 8c0de59f31d2a7b4
    oklog-query cat --topic web --time --show-source 8c0de59f31d2a7b4 17b4a0f2
-   oklog-query cat --json web/2026-11-22/17/01M1...-8c0de59f31d2a7b4.zst | jq -r .source.host | sort | uniq -c
+   oklog-query cat --topic web --json 8c0de59f31d2a7b4 | jq -r .source.host | sort | uniq -c
 
-Where several buckets are given, a block that is damaged in one is read from another. What is damaged in all of them is
-left out and named on standard error.
+Where several buckets are given, a block that is damaged in one is read from another. What is damaged in all of them is left out and named on standard error.
 
 Exit status: 0 records were printed, 2 an error, also if some are lacking, 130 interrupted.`
 

@@ -17,9 +17,9 @@ func newCompletion() *cli.App {
 		UsageText: "oklog-query completion bash|zsh|fish",
 		Description: `Prints a script that completes commands, flags and the names of topics, which it asks oklog-query topics for, for two seconds at most.
 
-   source <(oklog-query completion bash)                                          in ~/.bashrc
-   source <(oklog-query completion zsh)                                           in ~/.zshrc, behind compinit
-   oklog-query completion fish > ~/.config/fish/completions/oklog-query.fish      once`,
+   source <(oklog-query completion bash)         in ~/.bashrc
+   source <(oklog-query completion zsh)          in ~/.zshrc, behind compinit
+   oklog-query completion fish > ~/.config/fish/completions/oklog-query.fish`,
 	}
 }
 

@@ -22,34 +22,29 @@ import (
 	"oklog/query"
 )
 
-const lsDescription = `Lists the topics in the buckets, or the segments of one topic in the order of time. Everything comes from listings
-alone: no object is read. What is not flushed yet is in no bucket, and not listed.
+const lsDescription = `Lists the topics in the buckets, or the segments of one topic in the order of time. Everything comes from listings alone: no object is read. What is not flushed yet is in no bucket, and not listed.
 
 Examples:
-   oklog-query ls --bucket file:///var/lib/oklog/bucket
+   oklog-query ls
    oklog-query ls --bucket s3://a:9000/logs --bucket s3://b:9000/logs --topic web --from 2d
-   export OKLOG_BUCKET=s3://minio:9000/logs?tls=false
    oklog-query ls --topic web --from 2026-11-22T17:00 --to 2026-11-22T18:00
    oklog-query ls --topic web --json | jq -r 'select(.copies < .buckets).key'
-   oklog-query ls --topic ""                        (topics, though OKLOG_TOPIC is set)
-   oklog-query cat web/2026-11-22/17/01M1...zst     (what is in a segment: its key is the last column)
+   oklog-query ls --topic ""                   topics, though OKLOG_TOPIC is set
+   oklog-query cat --topic web 8c0de59f31d2    what is in a segment: its key is the last column
 
-Columns: first and last are the times of the first and the last record (UTC; the last one is of the same day, where the
-day is left out). text is bytes of text, stored the size of the object, one copy counted, and ratio the one by the other.
-A segment that compaction has replaced counts until it is deleted, an hour later: records can count twice here, never in
-queries. level is fresh as written by ingesters, else how often it was rewritten. copies is how many of the buckets have it: ? is
-a bucket that could not be listed. notes are:
+Columns: first and last are the times of the first and the last record (UTC; the last one is of the same day, where the day is left out). text is bytes of text, stored the size of the object, one copy counted, and ratio the one by the other. A segment that compaction has replaced counts until it is deleted, an hour later: records can count twice here, never in queries. level is fresh as written by ingesters, else how often it was rewritten. copies is how many of the buckets have it: ? is a bucket that could not be listed. On a terminal, key is the part of it that cat needs; with --long all of it. notes are:
 
-   ahead      the last record is more than 10 minutes ahead of now: a clock was wrong, or --time of the forwarder
+   ahead      the last record is more than 10 minutes ahead of now: a clock was wrong, or
+              --time of the forwarder
    early      the first record is before the year 2000: likewise
-   overlaps   another segment listed here begins before it ends, and ends after it begins: queries merge them
+   overlaps   another segment listed here begins before it ends, and ends after it begins:
+              queries merge them
    lacking    a bucket has no copy of it
    sizes      its copies are not of the same size: all but one are damaged
 
 In the table of topics, notes say of how many segments the same is true, but for overlaps.
 
-Bounds are those of a search (oklog-query --help); everything is listed without them. A segment is listed if some of it is
-in the range.
+Bounds are those of a search (oklog-query --help); everything is listed without them. A segment is listed if some of it is in the range.
 
 Exit status: 0 something was listed, 1 nothing, 2 an error, also if segments may be lacking, 130 interrupted.`
 

@@ -115,7 +115,7 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 	app.Writer, app.ErrWriter = stdout, stderr
 	app.Action = func(c *cli.Context) (err error) {
 		code = exitTrouble
-		if err := applyProfile(c, s.log); err != nil {
+		if err := applyProfile(c, args, s.log); err != nil {
 			return err
 		}
 		code, err = cmd.do(ctx, c, s)

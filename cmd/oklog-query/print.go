@@ -211,7 +211,7 @@ func filters(opts options, ans *query.Answer) string {
 	switch {
 	case s.Sifted+s.Bare+s.Damaged > 0:
 		return fmt.Sprintf("%d asked, %d missing, %d damaged; a record must hold %s", s.Sifted, s.Bare, s.Damaged, required(ans))
-	case opts.query.Pattern == nil:
+	case opts.query.Pattern == nil && opts.query.Where == nil:
 		return "not asked: there is no pattern"
 	case opts.query.Brute:
 		return "not asked: --brute"

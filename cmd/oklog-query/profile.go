@@ -16,6 +16,8 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+
+	"oklog/cmd/internal/flags"
 )
 
 // A file of profiles is lines:
@@ -174,8 +176,8 @@ func readProfiles(path string, named bool) (p profiles, readable bool, err error
 	return p, err == nil && info.Mode().IsRegular() && info.Mode()&0o077 != 0 && runtime.GOOS != "windows", nil
 }
 
-// applyProfile gives the flags that are neither on the command line nor in the environment the values of a profile.
-func applyProfile(c *cli.Context, log *slog.Logger) error {
+// applyProfile gives the flags that are neither among the arguments nor in the environment the values of a profile.
+func applyProfile(c *cli.Context, args []string, log *slog.Logger) error {
 	if !hasFlag(c.App.Flags, "profile") {
 		return nil
 	}
@@ -202,8 +204,7 @@ func applyProfile(c *cli.Context, log *slog.Logger) error {
 	}
 	given := map[string]bool{}
 	for _, s := range settings {
-		f := flagNamed(c.App.Flags, s.name)
-		if f != nil && (c.IsSet(f.Names()[0]) || excluded(c, f)) {
+		if f := flagNamed(c.App.Flags, s.name); f != nil && (said(c, args, f) || excluded(c, args, f)) {
 			given[f.Names()[0]] = true
 		}
 	}
@@ -243,16 +244,25 @@ func checkSetting(name string) error {
 	return fmt.Errorf("there is no setting %q: they have the names of the flags, without dashes: see oklog-query --help", name)
 }
 
-// excluded tells whether a flag was given that excludes f.
-func excluded(c *cli.Context, f cli.Flag) bool {
-	for _, group := range exclusive() {
-		if !slices.Contains(group, f.Names()[0]) {
-			continue
+// said tells whether a flag is among the arguments, or has a value from the environment. A variable that is empty says nothing.
+func said(c *cli.Context, args []string, f cli.Flag) bool {
+	for _, name := range f.Names() {
+		if flags.Given(args, c.App.Flags, name) {
+			return true
 		}
-		for _, name := range group {
-			if len(name) > 1 && c.IsSet(name) {
-				return true
-			}
+	}
+	d, _ := docOf(f)
+	return slices.ContainsFunc(d.env, func(name string) bool { return os.Getenv(name) != "" })
+}
+
+// excluded tells whether a flag was said that excludes f.
+func excluded(c *cli.Context, args []string, f cli.Flag) bool {
+	for _, group := range exclusive() {
+		if slices.Contains(group, f.Names()[0]) && slices.ContainsFunc(group, func(name string) bool {
+			other := flagNamed(c.App.Flags, name)
+			return other != nil && said(c, args, other)
+		}) {
+			return true
 		}
 	}
 	return false

@@ -57,7 +57,7 @@ func search(ctx context.Context, opts options, s streams) (int, error) {
 		return exitFound, nil // what else there may be is not asked
 	}
 	warnMended(s.stderr, ans)
-	if n := ans.Stats.Records.Pieces; n > 0 && opts.query.Pattern != nil {
+	if n := ans.Stats.Records.Pieces; n > 0 && (opts.query.Pattern != nil || opts.query.Where != nil) {
 		fmt.Fprintf(s.stderr, "oklog-query: warning: %d of what was found are pieces of records that were cut at the size limit: each was matched by itself\n", n)
 	}
 	if ans.Partial() {
