@@ -205,6 +205,14 @@ const maxListings = 4
 
 // Run implements Runner.
 func (e *Engine) Run(ctx context.Context, q Query, emit func(Record) error) (*Answer, error) {
+	if (q.Before != 0 || q.After != 0) && !q.CountOnly {
+		return e.runContext(ctx, q, emit)
+	}
+	return e.runHeld(ctx, q, emit, nil)
+}
+
+// runHeld answers a query without context: over batches that are held already, if held is not nil.
+func (e *Engine) runHeld(ctx context.Context, q Query, emit func(Record) error, held *[]*source) (*Answer, error) {
 	r, err := e.begin(q)
 	switch {
 	case err != nil:
@@ -218,7 +226,7 @@ func (e *Engine) Run(ctx context.Context, q Query, emit func(Record) error) (*An
 	if q.Watch != nil {
 		q.Watch(r.meter.stats)
 	}
-	err = r.answer(ctx)
+	err = r.answer(ctx, held)
 	r.end()
 	return r.ans, err
 }
@@ -271,9 +279,12 @@ type run struct {
 	limited bool // the limit ended it
 }
 
-func (r *run) answer(ctx context.Context) error {
-	hot, err := r.holdHot(ctx)
-	if err != nil {
+func (r *run) answer(ctx context.Context, held *[]*source) error {
+	var hot []*source
+	var err error
+	if held != nil {
+		hot = *held
+	} else if hot, err = r.holdHot(ctx); err != nil {
 		return err
 	}
 	gone := map[string]bool{} // objects that were listed and were not there
