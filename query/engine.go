@@ -183,12 +183,14 @@ const maxListings = 4
 
 // Run implements Runner.
 func (e *Engine) Run(ctx context.Context, q Query, emit func(Record) error) (*Answer, error) {
+	return e.runWith(ctx, q, emit, nil, nil)
+}
+
+// runWith is Run on what a survey holds, and has listed; without one, or with nil, it holds, and lists, by itself.
+func (e *Engine) runWith(ctx context.Context, q Query, emit func(Record) error, held *held, listed *[]objstore.Info) (*Answer, error) {
 	ans := &Answer{}
-	if err := segment.CheckTopic(q.Topic); err != nil {
-		return ans, fmt.Errorf("query: %w", err)
-	}
-	if q.Limit < 0 {
-		return ans, fmt.Errorf("query: limit %d: want at least 1, or 0 for none", q.Limit)
+	if err := q.check(); err != nil {
+		return ans, err
 	}
 	if q.CountOnly {
 		emit = nil
@@ -198,7 +200,7 @@ func (e *Engine) Run(ctx context.Context, q Query, emit func(Record) error) (*An
 	if q.Pattern != nil && q.Pattern.All() {
 		q.Pattern = nil
 	}
-	r := &run{e: e, q: q, emit: emit, ans: ans, start: e.cfg.Now()}
+	r := &run{e: e, q: q, emit: emit, ans: ans, start: e.cfg.Now(), held: held, listed: listed}
 	if q.Pattern != nil {
 		ans.Required = q.Pattern.Required().String()
 		if !q.Brute {
@@ -229,11 +231,28 @@ type run struct {
 	any     bool // something was put out
 	began   bool // the time of the first record is known
 	limited bool // the limit ended it
+
+	held   *held            // of a survey; nil: the run holds by itself
+	listed *[]objstore.Info // of a survey: the first listing; nil: the run lists by itself
+}
+
+// check refuses what no engine can answer.
+func (q *Query) check() error {
+	if err := segment.CheckTopic(q.Topic); err != nil {
+		return fmt.Errorf("query: %w", err)
+	}
+	if q.Limit < 0 {
+		return fmt.Errorf("query: limit %d: want at least 1, or 0 for none", q.Limit)
+	}
+	return nil
 }
 
 func (r *run) answer(ctx context.Context) error {
-	hot, err := r.holdHot(ctx)
-	if err != nil {
+	var hot []*source
+	var err error
+	if r.held != nil {
+		hot = r.held.sources
+	} else if hot, err = r.holdHot(ctx); err != nil {
 		return err
 	}
 	gone := map[string]bool{} // objects that were listed and were not there
@@ -266,12 +285,7 @@ func (r *run) pass(ctx context.Context, hot []*source, gone map[string]bool, fin
 	if r.q.Range.Empty() {
 		return "", nil
 	}
-	start := r.e.cfg.Now()
 	infos, err := r.list(ctx)
-	r.meter.add(func(s *Stats) {
-		s.Listings++
-		s.Time.List += r.e.cfg.Now().Sub(start)
-	})
 	if err != nil {
 		return "", err
 	}
@@ -296,8 +310,20 @@ func (r *run) pass(ctx context.Context, hot []*source, gone map[string]bool, fin
 	return "", err
 }
 
-// list makes the listings of the range, some at once.
+// list makes the listings of the range, some at once; but for what a survey has listed.
 func (r *run) list(ctx context.Context) ([]objstore.Info, error) {
+	if r.listed != nil {
+		infos := *r.listed
+		r.listed = nil // what comes after it is listed anew
+		return infos, nil
+	}
+	start := r.e.cfg.Now()
+	defer func() {
+		r.meter.add(func(s *Stats) {
+			s.Listings++
+			s.Time.List += r.e.cfg.Now().Sub(start)
+		})
+	}()
 	todo := listings(r.q.Topic, r.q.Range)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -403,22 +429,11 @@ func (r *run) first() {
 }
 
 // goesOn tells whether a piece is followed by another one of the same record.
-func (r *run) goesOn(p segment.Piece) bool {
-	if r.q.Newest {
-		return p&segment.Continues != 0
-	}
-	return p&segment.Continued != 0
-}
+func (r *run) goesOn(p segment.Piece) bool { return r.q.GoesOn(p) }
 
 // joined tells whether rec is the piece next to the one put out last.
 func (r *run) joined(rec segment.Record) bool {
-	if !r.any || rec.Piece == 0 || !r.goesOn(r.piece) {
-		return false
-	}
-	if r.q.Newest {
-		return rec.Piece&segment.Continued != 0 && segment.After(rec.ID) == r.last
-	}
-	return rec.Piece&segment.Continues != 0 && segment.After(r.last) == rec.ID
+	return r.any && r.q.Joins(r.last, r.piece, rec)
 }
 
 // holdHot reads the unflushed batches into memory, and keeps those that overlap the range.
