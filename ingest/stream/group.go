@@ -172,7 +172,8 @@ func (g *Group) Send(to, reply string, msg []byte) error {
 	if !g.s.nc.IsConnected() {
 		return fmt.Errorf("send to %s: %w: no connection to %s", to, ErrUnavailable, g.s.where)
 	}
-	if err := g.s.nc.PublishRequest(to, reply, msg); err != nil {
+	m := &nats.Msg{Subject: to, Reply: reply, Data: msg}
+	if err := g.s.nc.PublishMsg(m); err != nil {
 		return g.s.publishError(to, err)
 	}
 	return nil

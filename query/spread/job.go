@@ -17,8 +17,9 @@ import (
 )
 
 const (
-	// The units of an attempt that were granted or wait to be put out are at most so many.
-	window = 16
+	// The units of an attempt that were granted or wait to be put out are so many at first, and one more with each that comes, up to so many:
+	// what few are found in keeps little memory from the others.
+	firstWindow, window = 2, 16
 	// What a unit that was granted and has not come counts, in bytes.
 	grantBytes = 128 << 10
 	// So many attempts of a piece may fail elsewhere; then it is done here.
@@ -81,7 +82,7 @@ type attempt struct {
 	to       string // the member; "": here
 	begun    time.Time
 	heard    time.Time
-	task     *task // here
+	asked    time.Time // whether it is still there
 	next     uint32
 	partial  []byte
 	units    [][]byte
@@ -343,7 +344,7 @@ func (j *job) grantAll() {
 	for i, st := range j.steps[j.place:max(j.place, j.begun)] {
 		for _, a := range st.running {
 			before := a.credit
-			for int(a.credit-a.received)+len(a.units) < window && (i == 0 || j.buffered+grantBytes <= j.s.cfg.BufferBytes) {
+			for int(a.credit-a.received)+len(a.units) < min(firstWindow+int(a.received), window) && (i == 0 || j.buffered+grantBytes <= j.s.cfg.BufferBytes) {
 				a.credit++
 				j.buffered += grantBytes
 			}
@@ -357,8 +358,13 @@ func (j *job) grantAll() {
 // tell sends an attempt's member a word about it. The lock is held.
 func (j *job) tell(a *attempt, k kind) {
 	if a.to != "" {
-		// What is lost is made good: credit is told again with each sign of life, and who hears nothing ends.
-		if err := j.s.cfg.Transport.Send(a.to, "", message{kind: k, attempt: a.id, seq: a.credit}.encode()); err != nil {
+		// What is lost is made good: credit is told again with each sign of life, and who hears nothing ends. The address to answer to
+		// makes it known at once if the member is not there any more.
+		reply := ""
+		if k == kindCredit {
+			reply = j.inbox + "." + token(a.id)
+		}
+		if err := j.s.cfg.Transport.Send(a.to, reply, message{kind: k, attempt: a.id, seq: a.credit}.encode()); err != nil {
 			j.s.cfg.Logger.Debug("could not send to a querier", "address", a.to, "cause", err)
 		}
 		return
@@ -440,13 +446,7 @@ func (j *job) receive(tok string, raw []byte) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if raw == nil {
-		for _, a := range j.attempts {
-			if a.to != "" && token(a.id) == tok {
-				j.s.peers.gone(a.to)
-				j.drop(a, 0)
-				return
-			}
-		}
+		j.gone(tok)
 		return
 	}
 	a := j.attempts[m.attempt]
@@ -470,6 +470,22 @@ func (j *job) receive(tok string, raw []byte) {
 		}
 	case kindPart:
 		j.part(a, m)
+	}
+}
+
+// gone gives what a member has to others: it is not there. The lock is held.
+func (j *job) gone(tok string) {
+	for _, a := range j.attempts {
+		if a.to == "" || token(a.id) != tok {
+			continue
+		}
+		j.s.peers.gone(a.to)
+		for _, other := range j.attempts {
+			if other.to == a.to {
+				j.drop(other, 0)
+			}
+		}
+		return
 	}
 }
 

@@ -196,7 +196,9 @@ func randomRange(rnd *rand.Rand, all []entry) query.Range {
 	return query.Range{From: a, To: b}
 }
 
-func everything() query.Range { return query.Range{To: segment.AtTime(time.UnixMilli(segment.MaxTime))} }
+func everything() query.Range {
+	return query.Range{To: segment.AtTime(time.UnixMilli(segment.MaxTime))}
+}
 
 func pattern(t testing.TB, texts ...string) *match.Program {
 	t.Helper()
@@ -286,7 +288,7 @@ func connect(t testing.TB, url string) *stream.Stream {
 
 // small is a configuration in which a test's few bytes are cut into many pieces.
 func small(url string) Config {
-	return Config{Group: "test", PieceBytes: 2000, SmallBytes: 1, BufferBytes: 1 << 20}
+	return Config{Group: "test", PieceBytes: 2000, SmallBytes: 1, BufferBytes: 0}
 }
 
 // join makes a member with a connection of its own.

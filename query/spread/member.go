@@ -17,6 +17,8 @@ type member struct {
 	cfg   *Config
 	slots chan struct{}
 
+	packers sync.Pool // they take memory that is worth keeping
+
 	mu     sync.Mutex
 	tasks  map[uint64]*task
 	closed bool
@@ -88,21 +90,22 @@ type assignment struct {
 	credit uint32
 	run    func(context.Context, query.Query, func(query.Record) error) (*query.Answer, error)
 	to     sink
-	forced bool // whether there is a slot or not
+	forced bool        // whether there is a slot or not
+	watch  func(*task) // runs beside it, if it is not nil
 }
 
 // start begins to work on something, unless no slot is free. The context ends the work.
-func (m *member) start(ctx context.Context, a assignment) (*task, bool) {
+func (m *member) start(ctx context.Context, a assignment) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed || m.tasks[a.id] != nil {
-		return nil, false
+		return false
 	}
 	if !a.forced {
 		select {
 		case m.slots <- struct{}{}:
 		default:
-			return nil, false
+			return false
 		}
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -125,7 +128,10 @@ func (m *member) start(ctx context.Context, a assignment) (*task, bool) {
 		}
 		a.to.end(ans, err)
 	})
-	return t, true
+	if a.watch != nil {
+		m.work.Go(func() { a.watch(t) })
+	}
+	return true
 }
 
 // do runs the query of an assignment.
@@ -133,10 +139,15 @@ func (m *member) do(ctx context.Context, t *task, a assignment) (*query.Answer, 
 	if a.query.CountOnly {
 		return a.run(ctx, a.query, nil)
 	}
-	p, err := newPacker(a.query.Newest)
-	if err != nil {
-		return &query.Answer{}, err
+	p, ok := m.packers.Get().(*packer)
+	if !ok {
+		var err error
+		if p, err = newPacker(); err != nil {
+			return &query.Answer{}, err
+		}
 	}
+	defer m.packers.Put(p)
+	p.reset(a.query.Newest)
 	var units uint32
 	var sent time.Time
 	send := func() error {
@@ -240,16 +251,9 @@ func (m *member) receive(raw []byte, reply string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	to.ended = make(chan struct{})
 	to.stop = cancel
-	t, ok := m.start(ctx, assignment{id: msg.attempt, query: q, after: after, credit: msg.seq, run: m.cfg.Engine.RunCold, to: to})
-	if !ok {
+	if !m.start(ctx, assignment{id: msg.attempt, query: q, after: after, credit: msg.seq, run: m.cfg.Engine.RunCold, to: to, watch: to.beat}) {
 		cancel()
 		to.send(message{kind: kindBusy, attempt: msg.attempt}.encode())
-		return
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if !m.closed {
-		m.work.Go(func() { to.beat(t) })
 	}
 }
 

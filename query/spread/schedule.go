@@ -35,9 +35,16 @@ func (j *job) schedule(ctx context.Context) {
 func (j *job) look(ctx context.Context) {
 	now := j.s.cfg.now()
 	for _, a := range j.attempts {
-		if a.to != "" && now.Sub(a.heard) > j.s.cfg.lost {
+		if a.to == "" {
+			continue
+		}
+		switch silent := now.Sub(a.heard); {
+		case silent > j.s.cfg.lost:
 			j.s.peers.avoid(a.to, lostFor)
-			j.fail(a, fmt.Errorf("no sign of life for %s", now.Sub(a.heard).Round(time.Millisecond)))
+			j.fail(a, fmt.Errorf("no sign of life for %s", silent.Round(time.Millisecond)))
+		case silent > 2*j.s.cfg.beat && now.Sub(a.asked) > j.s.cfg.beat:
+			a.asked = now
+			j.tell(a, kindCredit)
 		}
 	}
 	last := min(j.place+j.flight, len(j.steps))
@@ -134,7 +141,7 @@ func (j *job) begin(ctx context.Context, i int, now time.Time, besides *attempt)
 		}
 	}
 	if !q.CountOnly {
-		for int(a.credit) < window && (i == j.place && a.credit < 2 || j.buffered+grantBytes <= j.s.cfg.BufferBytes) {
+		for a.credit < firstWindow && (i == j.place || j.buffered+grantBytes <= j.s.cfg.BufferBytes) {
 			a.credit++
 			j.buffered += grantBytes
 		}
@@ -160,12 +167,10 @@ var errBusy = errors.New("no slot is free")
 func (j *job) give(ctx context.Context, a *attempt, as assignment) error {
 	if a.to == "" {
 		j.local.Add(1)
-		t, ok := j.s.member.start(ctx, as)
-		if !ok {
+		if !j.s.member.start(ctx, as) {
 			j.local.Done()
 			return errBusy
 		}
-		a.task = t
 		return nil
 	}
 	body, err := encodeOrder(as.query, as.after)

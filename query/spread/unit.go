@@ -39,12 +39,20 @@ type packed struct {
 	end    int
 }
 
-func newPacker(newest bool) (*packer, error) {
+func newPacker() (*packer, error) {
 	w, err := segment.NewWriter(segment.WriterConfig{})
 	if err != nil {
 		return nil, err
 	}
-	return &packer{newest: newest, writer: w, known: map[uint64]bool{}}, nil
+	return &packer{writer: w, known: map[uint64]bool{}}, nil
+}
+
+// reset forgets what was added.
+func (p *packer) reset(newest bool) {
+	clear(p.records)
+	clear(p.known)
+	p.newest = newest
+	p.text, p.records, p.size = p.text[:0], p.records[:0], 0
 }
 
 // add takes a record, and tells whether the unit is full.
@@ -91,9 +99,7 @@ func (p *packer) unit() ([]byte, error) {
 	if _, err := p.writer.Finish(); err != nil {
 		return nil, err
 	}
-	clear(p.records)
-	clear(p.known)
-	p.text, p.records, p.size = p.text[:0], p.records[:0], 0
+	p.reset(p.newest)
 	return out.Bytes(), nil
 }
 
