@@ -61,7 +61,7 @@ type heldRunner struct {
 
 // Run implements Runner.
 func (h heldRunner) Run(ctx context.Context, q Query, emit func(Record) error) (*Answer, error) {
-	return h.e.runHeld(ctx, q, emit, &h.hot)
+	return h.e.runWith(ctx, q, emit, &held{h.hot}, nil)
 }
 
 func (q *Query) checkContext(emit func(Record) error) error {
