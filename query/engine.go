@@ -75,6 +75,9 @@ type Query struct {
 	// Idle, if set, is called when the query is about to wait: a good moment to flush what emit has put
 	// into a buffer. It is called by the goroutine that calls emit.
 	Idle func()
+	// Watch, if set, is called once, before anything is read, with a function that tells what the query has cost so far. That
+	// one may be called from any goroutine, and whenever.
+	Watch func(cost func() Stats)
 }
 
 // required is what a record must hold for the query to want it; nil if nothing is asked of records.
@@ -222,6 +225,9 @@ func (e *Engine) runWith(ctx context.Context, q Query, emit func(Record) error, 
 		r.emit = emit
 	}
 	r.held, r.listed = held, listed
+	if q.Watch != nil {
+		q.Watch(r.meter.stats)
+	}
 	err = r.answer(ctx)
 	r.end()
 	return r.ans, err

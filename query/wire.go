@@ -55,7 +55,7 @@ func toTexts(all [][]byte) (texts []string) {
 	return texts
 }
 
-// MarshalJSON implements json.Marshaler. Idle is left out.
+// MarshalJSON implements json.Marshaler. Idle and Watch are left out.
 func (q Query) MarshalJSON() ([]byte, error) {
 	w := wireQuery{
 		Topic: q.Topic, From: q.Range.From, To: q.Range.To, Sources: toBytes(q.Sources.Texts()), Newest: q.Newest, Limit: q.Limit,
