@@ -68,6 +68,10 @@ func (a *API) Stop() {
 func (a *API) endpoints() []route {
 	return []route{
 		{wire.Query, []string{http.MethodGet, http.MethodHead, http.MethodPost}, ActionQuery, queryParams(), a.query},
+		{wire.Histogram, []string{http.MethodGet, http.MethodPost}, ActionQuery, histogramParams(), a.histogram},
+		{wire.Topics, []string{http.MethodGet}, ActionList, nil, a.topics},
+		{wire.Sources, []string{http.MethodGet, http.MethodPost}, ActionList, sourcesParams(), a.sources},
+		{wire.Tail, []string{http.MethodGet}, ActionTail, tailParams(), a.tail},
 		{wire.OpenAPI, []string{http.MethodGet}, "", nil, a.openAPI},
 	}
 }
@@ -214,6 +218,23 @@ func (a *API) fail(x *exchange, err error) {
 		x.w.Header().Set("Retry-After", strconv.Itoa(retryAfter))
 	}
 	writeJSON(x.w, f.Status, wire.Failure{Error: f})
+}
+
+// write answers with an object, compressed if the client takes that.
+func (a *API) write(x *exchange, status int, v any) {
+	x.w.Header().Set("Vary", "Accept-Encoding")
+	enc, coding, err := a.encoders.pick(x.r.Header.Get("Accept-Encoding"), x.w)
+	if err != nil || enc == nil {
+		writeJSON(x.w, status, v)
+		return
+	}
+	defer a.encoders.giveBack(enc, coding)
+	x.w.Header().Set("Content-Type", "application/json")
+	x.w.Header().Set("Content-Encoding", coding)
+	x.w.WriteHeader(status)
+	if _, err := enc.Write(appendJSON(v)); err == nil {
+		_ = enc.Close() // nobody is there to be told
+	}
 }
 
 // writeJSON answers with an object. Where it cannot be written, nobody is there to be told.

@@ -67,3 +67,32 @@ type Skipped struct {
 
 // Heartbeat is how often a tail says that it is alive, if it has nothing else to say.
 const Heartbeat = 15 * time.Second
+
+// TopicList is the body of a list of topics.
+type TopicList struct {
+	Topics []query.TopicInfo `json:"topics"`
+}
+
+// SourceInfo is a source of which there is something in a range: see query.SourceInfo.
+type SourceInfo struct {
+	Source   map[string]string `json:"source"`
+	First    time.Time         `json:"first"`
+	Last     time.Time         `json:"last"`
+	Sessions int               `json:"sessions"`
+	Segments int               `json:"segments"`
+}
+
+// NewSourceInfo is a source as it is told.
+func NewSourceInfo(s query.SourceInfo) SourceInfo {
+	w := SourceInfo{Source: make(map[string]string, len(s.Source)), First: s.First, Last: s.Last, Sessions: s.Sessions, Segments: s.Segments}
+	for _, a := range s.Source {
+		w.Source[a.Key] = a.Value
+	}
+	return w
+}
+
+// SourceList is the body of a list of sources.
+type SourceList struct {
+	Sources []SourceInfo  `json:"sources"`
+	Answer  *query.Answer `json:"answer"`
+}
