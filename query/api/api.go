@@ -207,7 +207,7 @@ func (a *API) fail(x *exchange, err error) {
 	f := failure(err)
 	x.told.status, x.told.err = f.Status, err
 	switch {
-	case x.r.Context().Err() != nil:
+	case isGone(x.r.Context()):
 		x.told.outcome = "gone"
 	case f.Status < 500 || f.Status == http.StatusServiceUnavailable:
 		x.told.outcome = "refused"

@@ -80,7 +80,7 @@ func (a *API) within(x *exchange, do func(context.Context) (*query.Answer, error
 	defer cancel()
 	x.told.answer, err = do(ctx)
 	if x.ctx.Err() != nil {
-		return false, x.ctx.Err()
+		return false, context.Cause(x.ctx)
 	}
 	if err != nil && errors.Is(context.Cause(ctx), errTooLong) {
 		return true, nil

@@ -72,10 +72,13 @@ func (a *API) query(x *exchange) error {
 		err = nil
 	}
 	switch {
-	case x.ctx.Err() != nil || errors.Is(context.Cause(ctx), errReader):
+	case isGone(x.ctx) || errors.Is(context.Cause(ctx), errReader):
 		x.told.outcome, x.told.err, x.told.status = "gone", context.Cause(ctx), 499
 		return nil
 	case err != nil:
+		if x.ctx.Err() != nil {
+			err = context.Cause(x.ctx)
+		}
 		if out.discard() {
 			return err
 		}
@@ -98,6 +101,11 @@ func (a *API) query(x *exchange) error {
 	}
 	x.told.status = status
 	return nil
+}
+
+// isGone tells that whoever asked is not there any more.
+func isGone(ctx context.Context) bool {
+	return ctx.Err() != nil && !errors.Is(context.Cause(ctx), errStopping)
 }
 
 // timeProblem says what is lacking of a query that has run for too long.

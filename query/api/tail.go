@@ -112,9 +112,9 @@ func (a *API) tail(x *exchange) error {
 	x.told.status, x.told.outcome = http.StatusOK, "ok"
 	x.told.answer = &query.Answer{Count: count}
 	switch {
-	case x.ctx.Err() != nil || errors.Is(context.Cause(ctx), errReader):
+	case isGone(x.ctx) || errors.Is(context.Cause(ctx), errReader):
 		x.told.outcome = "gone"
-	case errors.Is(context.Cause(ctx), errStopping):
+	case errors.Is(context.Cause(ctx), errStopping): // the server's context has ended, or this one's
 		err = errStopping
 		fallthrough
 	case err != nil:
