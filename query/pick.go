@@ -136,6 +136,17 @@ func (p *picker) match(t *task) error {
 		p.all(t, c, lo, hi)
 		return nil
 	}
+	p.find(c, lo, hi)
+	if err := p.ctx.Err(); err != nil {
+		return err
+	}
+	p.copyFound(t)
+	return nil
+}
+
+// find finds the records of the block from lo up to hi that are wanted. c stands before the first.
+func (p *picker) find(c segment.Cursor, lo, hi int) {
+	b, q := p.block, p.q
 	p.found = p.found[:0]
 	most := p.most()
 	switch {
@@ -171,11 +182,6 @@ func (p *picker) match(t *task) error {
 		}
 	}
 	p.trim(most)
-	if err := p.ctx.Err(); err != nil {
-		return err
-	}
-	p.copyFound(t)
-	return nil
 }
 
 // wants tells whether the record is of a source that the query wants.
