@@ -185,7 +185,10 @@ func failure(err error) *wire.Error {
 		f.Parameter, f.Status = "max_bytes", http.StatusRequestEntityTooLarge
 		f.Message = fmt.Sprintf("the query would read %d bytes or more of %d segments, and may read %d: ask for a shorter time (from, to) or with a longer pattern", e.Bytes, e.Segments, e.Max)
 	}
+	_, away := errors.AsType[*UnavailableError](err)
 	switch {
+	case away:
+		f.Status = http.StatusServiceUnavailable
 	case hasStatus:
 		f.Status = status.status
 	case errors.Is(err, errYours):

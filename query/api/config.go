@@ -85,3 +85,11 @@ func (cfg *Config) check() error {
 	}
 	return nil
 }
+
+// UnavailableError is what a part fails with that is away for now: the request is refused, 503, and may be made again.
+type UnavailableError struct{ Err error }
+
+func (e *UnavailableError) Error() string { return e.Err.Error() }
+
+// Unwrap gives the cause.
+func (e *UnavailableError) Unwrap() error { return e.Err }
