@@ -16,6 +16,8 @@ import (
 	"oklog/objstore/segment"
 	"oklog/query/cache"
 	"oklog/query/match"
+	"oklog/query/required"
+	"oklog/query/where"
 )
 
 // Hot tells which batches are published and not in a segment yet.
@@ -53,6 +55,7 @@ type Query struct {
 	Topic   string
 	Range   Range
 	Pattern *match.Program // nil: every record
+	Where   *where.Expr    // what has to hold of each record besides; nil: nothing
 	Sources *Sources       // nil: of every source
 	Newest  bool           // the newest record first
 	Limit   int64          // records that match to put out at most; 0: no limit
@@ -72,6 +75,19 @@ type Query struct {
 	// Idle, if set, is called when the query is about to wait: a good moment to flush what emit has put
 	// into a buffer. It is called by the goroutine that calls emit.
 	Idle func()
+}
+
+// required is what a record must hold for the query to want it; nil if nothing is asked of records.
+func (q *Query) required() *required.Expr {
+	switch {
+	case q.Pattern != nil && q.Where != nil:
+		return required.And(q.Pattern.Required(), q.Where.Required())
+	case q.Pattern != nil:
+		return q.Pattern.Required()
+	case q.Where != nil:
+		return q.Where.Required()
+	}
+	return nil
 }
 
 // Record is what a query puts out.
@@ -213,10 +229,10 @@ func (e *Engine) begin(q Query) (*run, error) {
 	if q.Pattern != nil && q.Pattern.All() {
 		r.q.Pattern = nil
 	}
-	if p := r.q.Pattern; p != nil {
-		r.ans.Required = p.Required().String()
+	if needed := r.q.required(); needed != nil {
+		r.ans.Required = needed.String()
 		if !q.Brute {
-			r.sieve = newSieve(p.Required())
+			r.sieve = newSieve(needed)
 			r.ans.Sieved = r.sieve != nil
 		}
 	}
@@ -235,6 +251,7 @@ type run struct {
 	e     *Engine
 	q     Query
 	emit  func(Record) error
+	tally func(ms uint64, n int64) error // besides emit, for many at once; nil: none
 	ans   *Answer
 	start time.Time
 	meter meter
@@ -390,6 +407,9 @@ func (r *run) take(sc *scan, c *segment.Cursor, n int) error {
 		r.first()
 		return nil
 	}
+	if r.tally != nil && r.q.Limit == 0 && !sc.pieces {
+		return r.takeRuns(c, n)
+	}
 	for range n {
 		rec := Record{Record: c.Next()}
 		rec.Joined = r.joined(rec.Record)
@@ -415,6 +435,21 @@ func (r *run) take(sc *scan, c *segment.Cursor, n int) error {
 		if r.q.Limit > 0 && r.ans.Count >= r.q.Limit && !r.goesOn(rec.Piece) {
 			r.limited = true
 			return segment.ErrStop
+		}
+	}
+	return nil
+}
+
+// takeRuns is take where only the times matter, and nothing is a piece.
+func (r *run) takeRuns(c *segment.Cursor, n int) error {
+	r.first()
+	for ids := range c.Runs(n) {
+		r.last, r.piece, r.any = ids.Last(), 0, true
+		r.found += int64(ids.N)
+		r.ans.Count += int64(ids.N)
+		if err := r.tally(ids.Time, int64(ids.N)); err != nil {
+			r.limited = true
+			return err
 		}
 	}
 	return nil

@@ -19,7 +19,8 @@ import (
 )
 
 // naiveBuckets counts what a query puts out, each piece of one that was cut with the first.
-func naiveBuckets(want []entry, newest bool, limit int64, step time.Duration) (all []Bucket) {
+func naiveBuckets(want []entry, newest bool, limit int64, step time.Duration) []Bucket {
+	all := []Bucket{}
 	counts := map[time.Time]int64{}
 	var n int64
 	for i, e := range want {

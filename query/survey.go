@@ -5,10 +5,13 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
+
+	"oklog/objstore/segment"
 )
 
 // What tells about segments without reading their blocks: how much a query would read, and of which sources there is something.
@@ -160,24 +163,35 @@ func (e *Engine) Estimate(ctx context.Context, q Query) (Estimate, error) {
 
 // add counts what the query reads of s.
 func (est *Estimate) add(s *source) {
-	before := est.Blocks
-	end, size, text := int64(-1), 0, 0 // of the read that the last block is part of
-	for b := range s.blocks {
-		est.Blocks++
-		est.Records += int64(b.Records)
-		est.Text += int64(b.RawSize)
-		if s.hot {
-			continue
-		}
-		est.Bytes += int64(b.Size())
-		size, text = size+b.Size(), text+b.RawSize
-		if b.Offset != end || size > readSize || text > readText {
-			est.Reads++
-			size, text = b.Size(), b.RawSize
-		}
-		end = b.Offset + int64(b.Size())
-	}
-	if est.Blocks > before {
+	blocks := slices.Collect(s.blocks)
+	if len(blocks) > 0 {
 		est.Segments++
 	}
+	est.Blocks += len(blocks)
+	for _, b := range blocks {
+		est.Records += int64(b.Records)
+		est.Text += int64(b.RawSize)
+		if !s.hot {
+			est.Bytes += int64(b.Size())
+		}
+	}
+	for len(blocks) > 0 && !s.hot {
+		n, size := together(blocks, len(blocks) <= 2*s.sc.e.cfg.Workers)
+		if s.tail.slice(blocks[0].Offset, size) == nil {
+			est.Reads++
+		}
+		blocks = blocks[n:]
+	}
+}
+
+// together tells how many of the blocks one read brings, and how many bytes these are.
+func together(blocks []segment.BlockInfo, alone bool) (n, size int) {
+	text := 0
+	for i, b := range blocks {
+		if i > 0 && (alone || b.Offset != blocks[0].Offset+int64(size) || size+b.Size() > readSize || text+b.RawSize > readText) {
+			return i, size
+		}
+		size, text = size+b.Size(), text+b.RawSize
+	}
+	return len(blocks), size
 }

@@ -9,6 +9,7 @@ import (
 
 	"oklog/objstore"
 	"oklog/query/match"
+	"oklog/query/where"
 )
 
 // Queries and answers go to and fro between queriers, and from servers to clients, as JSON: the words here are an interface.
@@ -19,6 +20,7 @@ type wireQuery struct {
 	From      ulid.ULID    `json:"from"`
 	To        ulid.ULID    `json:"to"`
 	Pattern   *wirePattern `json:"pattern,omitempty"`
+	Where     []byte       `json:"where,omitempty"` // it need not be UTF-8
 	Sources   [][]byte     `json:"sources,omitempty"`
 	Newest    bool         `json:"newest,omitempty"`
 	Limit     int64        `json:"limit,omitempty"`
@@ -59,6 +61,9 @@ func (q Query) MarshalJSON() ([]byte, error) {
 		Topic: q.Topic, From: q.Range.From, To: q.Range.To, Sources: toBytes(q.Sources.Texts()), Newest: q.Newest, Limit: q.Limit,
 		Before: q.Before, After: q.After, Brute: q.Brute, MaxBytes: q.MaxBytes, CountOnly: q.CountOnly, IDsOnly: q.IDsOnly,
 	}
+	if q.Where != nil {
+		w.Where = []byte(q.Where.String())
+	}
 	if q.Pattern != nil {
 		p := q.Pattern.Pattern()
 		w.Pattern = &wirePattern{toBytes(p.Texts), p.Regex, p.IgnoreCase, p.Word, p.Invert}
@@ -83,6 +88,11 @@ func (q *Query) UnmarshalJSON(b []byte) error {
 			return fmt.Errorf("decode query: %w", err)
 		}
 	}
+	if w.Where != nil {
+		if q.Where, err = where.Parse(string(w.Where)); err != nil {
+			return fmt.Errorf("decode query: %w", err)
+		}
+	}
 	if q.Sources, err = ParseSources(toTexts(w.Sources)); err != nil {
 		return fmt.Errorf("decode query: %w", err)
 	}
@@ -94,7 +104,7 @@ var kinds = []struct {
 	word string
 	err  error
 }{
-	{"foreign", ErrForeign}, {"gone", ErrGone}, {"unflushed", ErrHotTooLarge}, {"bucket", objstore.ErrIncomplete}, {"time", ErrTimeLimit},
+	{"foreign", ErrForeign}, {"gone", ErrGone}, {"unflushed", ErrHotTooLarge}, {"bucket", objstore.ErrIncomplete}, {"sources", ErrManySources}, {"time", ErrTimeLimit},
 }
 
 // wireProblem is a Problem as JSON.

@@ -89,6 +89,7 @@ func whatParams() []param {
 		flagParam("smart_case", func(a *asked) *bool { return &a.SmartCase }),
 		flagParam("word", func(a *asked) *bool { return &a.Word }),
 		flagParam("invert", func(a *asked) *bool { return &a.Invert }),
+		textsParam("where", func(a *asked) *[]string { return &a.Where }),
 		textsParam("source", func(a *asked) *[]string { return &a.Sources }),
 		flagParam("brute", func(a *asked) *bool { return &a.Brute }),
 		numberParam("max_bytes", 1, func(a *asked, n int64) { a.MaxBytes = n }),
@@ -221,7 +222,9 @@ func parseForm(text string) (url.Values, error) {
 
 // parseJSON reads an object: texts, numbers, true and false, and lists of texts.
 func parseJSON(body []byte) (url.Values, error) {
-	bad := func(format string, v ...any) error { return &statusError{http.StatusBadRequest, fmt.Errorf(format, v...)} }
+	bad := func(format string, v ...any) error {
+		return &statusError{http.StatusBadRequest, fmt.Errorf(format, v...)}
+	}
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.UseNumber()
 	var object map[string]any

@@ -236,7 +236,7 @@ func setTexts(v url.Values, texts map[string][]string) {
 func whatValues(r query.Request) url.Values {
 	v := url.Values{}
 	setTexts(v, map[string][]string{"topic": {r.Topic}, "from": {r.From}, "to": {r.To}})
-	for name, all := range map[string][]string{"pattern": r.Patterns, "source": r.Sources} {
+	for name, all := range map[string][]string{"pattern": r.Patterns, "where": r.Where, "source": r.Sources} {
 		for _, text := range all {
 			v.Add(name, text)
 		}
