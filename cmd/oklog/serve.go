@@ -292,7 +292,7 @@ func newRunner(cfg query.Config, b *open.Opened, nats *stream.Stream) (query.Run
 	cfg.Bucket, cfg.Copies = b, b.Copies()
 	t := &topics{bucket: b}
 	if nats != nil {
-		cfg.Hot = unflushed{nats}
+		cfg.Hot, t.hot = unflushed{nats}, []query.HotTopics{unflushed{nats}}
 	}
 	engine, err := query.New(cfg)
 	if err != nil {
@@ -301,18 +301,36 @@ func newRunner(cfg query.Config, b *open.Opened, nats *stream.Stream) (query.Run
 	return engine, api.Parts{Estimator: engine, Sources: engine, Topics: t}, nil
 }
 
-// topics lists those of a bucket.
-type topics struct{ bucket *open.Opened }
+// topics lists those of a bucket, and of the stream if there is one.
+type topics struct {
+	bucket *open.Opened
+	hot    []query.HotTopics
+}
 
 // Topics implements api.TopicLister.
 func (t *topics) Topics(ctx context.Context) iter.Seq2[query.TopicInfo, error] {
-	return query.Topics(ctx, t.bucket, time.Now())
+	return query.Topics(ctx, t.bucket, time.Now(), t.hot...)
 }
 
 // unflushed is the stream as a query sees it.
 type unflushed struct{ s *stream.Stream }
 
-var _ query.Hot = unflushed{}
+var (
+	_ query.Hot       = unflushed{}
+	_ query.HotTopics = unflushed{}
+)
+
+// Topics implements query.HotTopics.
+func (u unflushed) Topics(ctx context.Context) ([]string, error) {
+	names, err := u.s.Topics(ctx)
+	if errors.Is(err, stream.ErrNoStream) {
+		return nil, nil
+	}
+	if errors.Is(err, stream.ErrUnavailable) {
+		err = &api.UnavailableError{Err: err}
+	}
+	return names, err
+}
 
 // Unflushed implements query.Hot. Where no stream has been made nothing was published.
 func (u unflushed) Unflushed(ctx context.Context, topic string) iter.Seq2[[]byte, error] {

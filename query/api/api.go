@@ -104,6 +104,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	x := &exchange{ctx: r.Context(), w: w, r: r, client: address(r)}
+	a.hurryBody(w, r)
 	if err := a.serve(x); err != nil {
 		a.fail(x, err)
 	}

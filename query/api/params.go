@@ -193,12 +193,15 @@ func (a *API) values(w http.ResponseWriter, r *http.Request) (url.Values, error)
 	return nil, &statusError{http.StatusUnsupportedMediaType, fmt.Errorf("a body of type %.60q: want application/json or application/x-www-form-urlencoded", kind)}
 }
 
-// body reads a body, which may not take for ever.
-func (a *API) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	rc := http.NewResponseController(w)
-	if err := rc.SetReadDeadline(time.Now().Add(a.cfg.BodyTimeout)); err == nil {
-		defer func() { _ = rc.SetReadDeadline(time.Time{}) }() // what fails here shows with the next read
+// hurryBody lets a body take no longer than it may: also one that is not wanted, which the server reads before it answers.
+func (a *API) hurryBody(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(a.cfg.BodyTimeout)) // what fails here shows with the next read
 	}
+}
+
+// body reads a body.
+func (a *API) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return nil, &statusError{http.StatusRequestEntityTooLarge, fmt.Errorf("a body of more than %d bytes: ask in parts", maxBody)}
@@ -206,6 +209,7 @@ func (a *API) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if err != nil {
 		return nil, &statusError{http.StatusBadRequest, fmt.Errorf("read the body: %w", err)}
 	}
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // it is here: what is read from now on tells that the client goes away
 	return body, nil
 }
 

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math"
@@ -42,7 +43,7 @@ type queue struct {
 	running, aside, waiting int
 	back                    []*waiter // from aside
 	clients                 map[string]*client
-	turn                    int64 // counts the slots that were given
+	turn, came              int64 // count the slots that were given, and those who have come
 }
 
 // halfLife is how soon half of a client's use is forgotten.
@@ -65,6 +66,7 @@ type client struct {
 type waiter struct {
 	client *client
 	since  time.Time
+	came   int64
 	ready  chan struct{} // closed when it has one
 }
 
@@ -99,7 +101,8 @@ func (q *queue) acquire(ctx context.Context, name string) (*slot, error) {
 		c = &client{name: name, at: q.now()}
 		q.clients[name] = c
 	}
-	w := &waiter{client: c, since: q.now(), ready: make(chan struct{})}
+	q.came++
+	w := &waiter{client: c, since: q.now(), came: q.came, ready: make(chan struct{})}
 	// It may be given a slot at once: only those who would wait are counted.
 	c.queue = append(c.queue, w)
 	q.waiting++
@@ -190,7 +193,10 @@ func (q *queue) next() (best *client) {
 			continue
 		}
 		score := c.use(now) - now.Sub(c.queue[0].since).Seconds()
-		if best == nil || score < least || score == least && c.turn < best.turn {
+		tie := func() bool {
+			return cmp.Or(cmp.Compare(c.turn, best.turn), cmp.Compare(c.queue[0].came, best.queue[0].came)) < 0
+		}
+		if best == nil || score < least || score == least && tie() {
 			best, least = c, score
 		}
 	}
