@@ -102,10 +102,10 @@ func newAPI(t testing.TB, cfg Config) *API {
 	return a
 }
 
-// listen serves a on a real listener.
+// listen serves a on a real listener, and holds its answers to the description.
 func listen(t testing.TB, a http.Handler) *httptest.Server {
 	t.Helper()
-	s := httptest.NewServer(a)
+	s := httptest.NewServer(described(t, a))
 	t.Cleanup(s.Close)
 	return s
 }
