@@ -105,6 +105,8 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 			}
 			return cat(ctx, opts, log, stdout, stderr)
 		}))
+	case "tail":
+		return runTail(ctx, args[1:], stdout, stderr)
 	default:
 		app = newApp(stdout, stderr, action(func(c *cli.Context) (int, error) {
 			opts, err := parseOptions(c, isTerminal(stdout), log)

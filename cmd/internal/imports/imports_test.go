@@ -31,6 +31,7 @@ func inside() map[string][]string {
 		"query/dfa":                           nil,
 		"query/required":                      nil,
 		"query/cache":                         nil,
+		"query/tail":                          {"objstore/segment", "query"},
 		"objstore":                            nil,
 		"objstore/segment":                    nil,
 		"objstore/dir":                        {"objstore"},
