@@ -23,6 +23,16 @@ func (s spans) at(counter uint64) int {
 	return i
 }
 
+// around are the spans that have something from lo up to hi.
+func (s spans) around(lo, hi uint64) spans {
+	i := s.at(lo)
+	j := i
+	for j < len(s) && s[j].lo < hi {
+		j++
+	}
+	return s[i:j]
+}
+
 func (s spans) has(counter uint64) bool {
 	i := s.at(counter)
 	return i < len(s) && s[i].lo <= counter
@@ -37,10 +47,7 @@ func (s spans) count() (n int64) {
 
 // without appends to dst the parts of x that are not in s.
 func (s spans) without(dst spans, x span) spans {
-	for _, y := range s[s.at(x.lo):] {
-		if y.lo >= x.hi {
-			break
-		}
+	for _, y := range s.around(x.lo, x.hi) {
 		if x.lo < y.lo {
 			dst = append(dst, span{x.lo, y.lo, x.first, y.first, x.at})
 		}
@@ -54,10 +61,7 @@ func (s spans) without(dst spans, x span) spans {
 
 // within appends to dst the parts of x that are in s.
 func (s spans) within(dst spans, x span) spans {
-	for _, y := range s[s.at(x.lo):] {
-		if y.lo >= x.hi {
-			break
-		}
+	for _, y := range s.around(x.lo, x.hi) {
 		dst = append(dst, span{max(x.lo, y.lo), min(x.hi, y.hi), max(x.first, y.first), min(x.last, y.last), x.at})
 	}
 	return dst

@@ -95,14 +95,14 @@ func (t *tracker) show(r segment.Record, now time.Time) {
 	s.shown = s.shown.add(span{lo: uint64(counter), hi: uint64(counter) + 1, first: ms, last: ms})
 }
 
-// known are the records of the session that matter no more: put out, passed over, or waiting.
-func (s *session) known() spans {
-	k := slices.Clone(s.late)
+// known are the records of the session from lo up to hi that matter no more: put out, passed over, or waiting.
+func (s *session) known(lo, hi uint64) spans {
+	k := slices.Clone(s.late.around(lo, hi))
 	if s.next > s.base {
 		k = k.add(span{lo: s.base, hi: s.next, last: s.last})
 	}
-	k = append(k, s.beyond...)
-	for _, x := range s.skipped {
+	k = append(k, s.beyond.around(lo, hi)...)
+	for _, x := range s.skipped.around(lo, hi) {
 		k = k.cut(x)
 	}
 	return k
@@ -117,7 +117,7 @@ func (t *tracker) take(id uint64, have spans, match []segment.Record, why string
 	if !s.live {
 		s.live, s.base, s.next, s.last = true, have[0].lo, have[0].lo, have[0].first
 	}
-	known := s.known()
+	known := s.known(have[0].lo, have[len(have)-1].hi)
 	var fresh, back spans
 	for _, x := range have {
 		fresh = known.without(fresh, x)
