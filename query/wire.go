@@ -104,7 +104,7 @@ var kinds = []struct {
 	word string
 	err  error
 }{
-	{"foreign", ErrForeign}, {"gone", ErrGone}, {"unflushed", ErrHotTooLarge}, {"bucket", objstore.ErrIncomplete}, {"sources", ErrManySources},
+	{"foreign", ErrForeign}, {"gone", ErrGone}, {"unflushed", ErrHotTooLarge}, {"bucket", objstore.ErrIncomplete}, {"sources", ErrManySources}, {"time", ErrTimeLimit},
 }
 
 // wireProblem is a Problem as JSON.
