@@ -119,7 +119,11 @@ func TestHistogram(t *testing.T) {
 
 func TestProgress(t *testing.T) {
 	var s query.Stats
-	if have, want := progressLine(s, 0, 1500*time.Millisecond, 80), "1 s: listing, 0 segments so far"; have != want {
+	if have, want := progressLine(s, 3, 2*time.Second, 80), "2 s: 3 records found"; have != want {
+		t.Errorf("want %s, have %s", want, have)
+	}
+	s.Segments.Listed = 12
+	if have, want := progressLine(s, 0, 1500*time.Millisecond, 80), "1 s: listing, 12 segments so far"; have != want {
 		t.Errorf("want %s, have %s", want, have)
 	}
 	s.Blocks = query.BlockStats{Total: 40, OutOfRange: 1, Pruned: 20, Read: 4}

@@ -16,6 +16,7 @@ import (
 	"oklog/objstore/segment"
 	"oklog/query"
 	"oklog/query/cache"
+	"oklog/query/client"
 )
 
 // place is where segments are.
@@ -27,6 +28,7 @@ type place struct {
 // options are the arguments of a search, checked.
 type options struct {
 	place
+	server *client.Config // nil: the buckets and the stream themselves
 	stream *stream.Config // nil without --nats
 	maxHot int64          // bytes
 	cache  cache.Config   // of nothing, without --cache
@@ -141,7 +143,7 @@ func costFlags() []cli.Flag {
 
 // placeFlags say where records are.
 func placeFlags() []cli.Flag {
-	return slices.Concat(flags.Buckets(), []cli.Flag{writeQuorum()},
+	return slices.Concat(flags.Buckets(), []cli.Flag{writeQuorum()}, serverFlags(),
 		flags.NATS("`URL` of the NATS server: records that are not flushed yet are found, too"))
 }
 
@@ -213,6 +215,9 @@ func parseOptions(c *cli.Context, sc screen, now time.Time, log *slog.Logger) (o
 
 // parsePlaces reads where records are.
 func parsePlaces(c *cli.Context, log *slog.Logger) (opts options, err error) {
+	if opts.server, err = parseServer(c); opts.server != nil || err != nil {
+		return opts, err
+	}
 	if opts.place, err = parsePlace(c); err != nil {
 		return opts, err
 	}

@@ -75,6 +75,13 @@ func search(ctx context.Context, opts options, s streams) (int, error) {
 
 // openBackend opens what the options name.
 func openBackend(ctx context.Context, opts options, s streams) (b backend, closing func(), err error) {
+	if opts.server != nil {
+		r, err := openRemote(*opts.server)
+		if err != nil {
+			return nil, nil, err
+		}
+		return r, r.c.Close, nil
+	}
 	l, err := openLocal(ctx, opts, s.log)
 	if err != nil {
 		return nil, nil, err
@@ -158,7 +165,7 @@ func explain(err error) error {
 	if errors.Is(err, stream.ErrUnavailable) {
 		return fmt.Errorf("%w: repeat it, or leave out --nats to search what is flushed", err)
 	}
-	return err
+	return explainServer(err)
 }
 
 // warnMended says that copies are damaged, though nothing is lacking.
