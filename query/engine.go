@@ -74,6 +74,19 @@ type Query struct {
 	Idle func()
 }
 
+// check refuses what cannot be asked.
+func (q *Query) check() error {
+	switch {
+	case q.Limit < 0:
+		return fmt.Errorf("limit %d: want at least 1, or 0 for none", q.Limit)
+	case q.MaxBytes < 0:
+		return fmt.Errorf("at most %d bytes: want at least 1, or 0 for no bound", q.MaxBytes)
+	case q.Before < 0 || q.Before > MaxContext || q.After < 0 || q.After > MaxContext:
+		return fmt.Errorf("%d records before and %d after each: want 0 to %d", q.Before, q.After, MaxContext)
+	}
+	return segment.CheckTopic(q.Topic)
+}
+
 // Record is what a query puts out.
 type Record struct {
 	segment.Record
@@ -204,11 +217,8 @@ func (e *Engine) Run(ctx context.Context, q Query, emit func(Record) error) (*An
 // begin checks a query and makes a run of it.
 func (e *Engine) begin(q Query) (*run, error) {
 	r := &run{e: e, q: q, ans: &Answer{}, start: e.cfg.Now()}
-	if err := segment.CheckTopic(q.Topic); err != nil {
+	if err := q.check(); err != nil {
 		return r, fmt.Errorf("query: %w", err)
-	}
-	if q.Limit < 0 {
-		return r, fmt.Errorf("query: limit %d: want at least 1, or 0 for none", q.Limit)
 	}
 	if q.Pattern != nil && q.Pattern.All() {
 		r.q.Pattern = nil
