@@ -16,6 +16,8 @@ import (
 	"oklog/objstore/segment"
 	"oklog/query/cache"
 	"oklog/query/match"
+	"oklog/query/required"
+	"oklog/query/where"
 )
 
 // Hot tells which batches are published and not in a segment yet.
@@ -53,6 +55,7 @@ type Query struct {
 	Topic   string
 	Range   Range
 	Pattern *match.Program // nil: every record
+	Where   *where.Expr    // what has to hold of each record besides; nil: nothing
 	Sources *Sources       // nil: of every source
 	Newest  bool           // the newest record first
 	Limit   int64          // records that match to put out at most; 0: no limit
@@ -85,6 +88,19 @@ func (q *Query) check() error {
 		return fmt.Errorf("%d records before and %d after each: want 0 to %d", q.Before, q.After, MaxContext)
 	}
 	return segment.CheckTopic(q.Topic)
+}
+
+// required is what a record must hold for the query to want it; nil if nothing is asked of records.
+func (q *Query) required() *required.Expr {
+	switch {
+	case q.Pattern != nil && q.Where != nil:
+		return required.And(q.Pattern.Required(), q.Where.Required())
+	case q.Pattern != nil:
+		return q.Pattern.Required()
+	case q.Where != nil:
+		return q.Where.Required()
+	}
+	return nil
 }
 
 // Record is what a query puts out.
@@ -223,10 +239,10 @@ func (e *Engine) begin(q Query) (*run, error) {
 	if q.Pattern != nil && q.Pattern.All() {
 		r.q.Pattern = nil
 	}
-	if p := r.q.Pattern; p != nil {
-		r.ans.Required = p.Required().String()
+	if needed := r.q.required(); needed != nil {
+		r.ans.Required = needed.String()
 		if !q.Brute {
-			r.sieve = newSieve(p.Required())
+			r.sieve = newSieve(needed)
 			r.ans.Sieved = r.sieve != nil
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"oklog/objstore/segment"
 	"oklog/query/match"
+	"oklog/query/where"
 )
 
 // picker decodes blocks and finds the records that the query wants. Each worker has one.
@@ -20,11 +21,32 @@ type picker struct {
 	q     *Query
 	meter *meter
 
-	search *match.Searcher  // nil: every record is wanted
+	search *match.Searcher  // finds what the pattern matches, or what where may hold of; nil: every record is looked at
+	where  *where.Matcher   // what else has to hold of a record; nil: nothing
 	wanted map[uint64]bool  // of these sessions; nil: of all
 	block  *segment.Block   // the one being looked at
 	lines  []match.Line     // in it
 	found  []segment.Record // in it, of its memory
+}
+
+// newPicker makes a picker for one worker of a scan.
+func newPicker(sc *scan, dec *segment.Decoder) picker {
+	p := picker{ctx: sc.ctx, dec: dec, e: sc.e, q: &sc.q, meter: &sc.meter, block: sc.e.block()}
+	p.compile()
+	return p
+}
+
+// compile sets what finds the records that the query wants.
+func (p *picker) compile() {
+	if p.q.Pattern != nil && !p.q.Pattern.All() {
+		p.search = p.q.Pattern.Searcher()
+	}
+	if p.q.Where != nil {
+		p.where = p.q.Where.Matcher()
+		if program := p.q.Where.Program(); p.search == nil && program != nil {
+			p.search = program.Searcher()
+		}
+	}
 }
 
 // pick decodes the block of t and sets its result.
@@ -87,7 +109,10 @@ func (p *picker) picked(t *task, text int, decode, match time.Duration) {
 func (p *picker) noText() bool { return p.q.CountOnly || p.q.IDsOnly }
 
 // bare tells that nobody looks at the texts at all.
-func (p *picker) bare() bool { return p.search == nil && p.noText() }
+func (p *picker) bare() bool { return p.search == nil && p.where == nil && p.noText() }
+
+// every tells that all records are wanted.
+func (p *picker) every() bool { return p.search == nil && p.wanted == nil && p.where == nil }
 
 // stretch is how much text is searched before the picker looks whether the query has ended, in bytes.
 const stretch = 512 << 10
@@ -131,22 +156,33 @@ func (p *picker) match(t *task) error {
 	if lo == hi {
 		return nil
 	}
-	if p.search == nil && !q.Newest && (p.wanted == nil || p.bare()) {
+	if !q.Newest && (p.every() || p.bare()) {
 		p.all(t, c, lo, hi)
 		return nil
 	}
+	p.find(c, lo, hi)
+	if err := p.ctx.Err(); err != nil {
+		return err
+	}
+	p.copyFound(t)
+	return nil
+}
+
+// find finds the records of the block from lo up to hi that are wanted. c stands before the first.
+func (p *picker) find(c segment.Cursor, lo, hi int) {
+	b, q := p.block, p.q
 	p.found = p.found[:0]
 	most := p.most()
 	switch {
 	case p.search == nil || b.MultiLine():
-		if p.search == nil && p.wanted == nil && q.Newest {
+		if p.every() && q.Newest {
 			lo = max(lo, hi-most)
 		}
 		for i := range hi {
-			if i%64 == 0 && (p.ctx.Err() != nil || p.trim(most)) {
+			if i%64 == 0 && p.enough(most) {
 				break
 			}
-			if r := c.Next(); i >= lo && p.wants(r.ID) && (p.search == nil || p.search.Match(r.Text)) {
+			if r := c.Next(); i >= lo && p.wants(r.ID) && (p.search == nil || p.search.Match(r.Text)) && p.holds(r) {
 				p.found = append(p.found, r)
 			}
 		}
@@ -158,10 +194,15 @@ func (p *picker) match(t *task) error {
 				// As many in the rest of the block, presumably.
 				p.found = slices.Grow(p.found, min(len(p.lines)*(len(b.Text)-at)/len(text), b.Len()-len(p.found), max(most, len(p.lines))))
 			}
-			for _, l := range p.lines {
+			for n, l := range p.lines {
+				if n%64 == 63 && p.where != nil && p.enough(most) {
+					break
+				}
 				c.PassLines(at + l.Start)
 				if i := b.Len() - c.Left(); i >= lo && i < hi && p.wants(c.ID()) {
-					p.found = append(p.found, c.Next())
+					if r := c.Next(); p.holds(r) {
+						p.found = append(p.found, r)
+					}
 				}
 			}
 			if p.trim(most) {
@@ -170,11 +211,6 @@ func (p *picker) match(t *task) error {
 		}
 	}
 	p.trim(most)
-	if err := p.ctx.Err(); err != nil {
-		return err
-	}
-	p.copyFound(t)
-	return nil
 }
 
 // wants tells whether the record is of a source that the query wants.
@@ -185,6 +221,12 @@ func (p *picker) wants(id ulid.ULID) bool {
 	_, session, _ := segment.SplitID(id)
 	return p.wanted[session]
 }
+
+// holds tells whether Query.Where holds of the record.
+func (p *picker) holds(r segment.Record) bool { return p.where == nil || p.where.Match(r.Text) }
+
+// enough tells that what follows in the block does not matter, or that the query has ended.
+func (p *picker) enough(most int) bool { return p.ctx.Err() != nil || p.trim(most) }
 
 // most is how many of the block's records the query can put out: beyond a limit, none. Pieces of one record count once.
 func (p *picker) most() int {

@@ -615,10 +615,7 @@ func (sc *scan) worker() {
 		defer sc.e.decoders.Put(dec)
 	}
 	var packer *segment.Packer
-	p := picker{ctx: sc.ctx, dec: dec, e: sc.e, q: &sc.q, meter: &sc.meter, block: sc.e.block()}
-	if sc.q.Pattern != nil {
-		p.search = sc.q.Pattern.Searcher()
-	}
+	p := newPicker(sc, dec)
 	defer func() { sc.e.recycle(p.block) }()
 	for r := range sc.work {
 		failed := r.err

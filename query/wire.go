@@ -10,6 +10,7 @@ import (
 
 	"oklog/objstore"
 	"oklog/query/match"
+	"oklog/query/where"
 )
 
 // Queries and answers go to and fro between queriers, and from servers to clients, as JSON: the words here are an interface.
@@ -20,6 +21,7 @@ type wireQuery struct {
 	From      wireID       `json:"from"`
 	To        wireID       `json:"to"`
 	Pattern   *wirePattern `json:"pattern,omitempty"`
+	Where     []byte       `json:"where,omitempty"` // it need not be UTF-8
 	Sources   [][]byte     `json:"sources,omitempty"`
 	Newest    bool         `json:"newest,omitempty"`
 	Limit     int64        `json:"limit,omitempty"`
@@ -74,6 +76,9 @@ func (q Query) MarshalJSON() ([]byte, error) {
 		Topic: q.Topic, From: wireID{q.Range.From}, To: wireID{q.Range.To}, Sources: toBytes(q.Sources.Texts()), Newest: q.Newest, Limit: q.Limit,
 		Before: q.Before, After: q.After, Brute: q.Brute, MaxBytes: q.MaxBytes, CountOnly: q.CountOnly, IDsOnly: q.IDsOnly,
 	}
+	if q.Where != nil {
+		w.Where = []byte(q.Where.String())
+	}
 	if q.Pattern != nil {
 		p := q.Pattern.Pattern()
 		w.Pattern = &wirePattern{toBytes(p.Texts), p.Regex, p.IgnoreCase, p.Word, p.Invert}
@@ -109,6 +114,11 @@ func decodeQuery(b []byte) (q Query, err error) {
 	if w.Pattern != nil {
 		if q.Pattern, err = match.Compile(match.Pattern{Texts: toTexts(w.Pattern.Texts), Regex: w.Pattern.Regex,
 			IgnoreCase: w.Pattern.IgnoreCase, Word: w.Pattern.Word, Invert: w.Pattern.Invert}); err != nil {
+			return q, err
+		}
+	}
+	if w.Where != nil {
+		if q.Where, err = where.Parse(string(w.Where)); err != nil {
 			return q, err
 		}
 	}
