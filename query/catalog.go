@@ -42,7 +42,7 @@ type SourceInfo struct {
 // MaxSourceBytes sources are left out, which is a problem, ErrManySources. As with Run, the answer is never nil and holds
 // what could not be read.
 func (e *Engine) SourcesOf(ctx context.Context, q Query) ([]SourceInfo, *Answer, error) {
-	q.Pattern, q.MaxBytes = nil, 0
+	q.Pattern, q.Where, q.MaxBytes = nil, nil, 0
 	r, err := e.begin(q)
 	if err != nil {
 		return nil, r.ans, err
