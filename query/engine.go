@@ -69,6 +69,9 @@ type Query struct {
 	MaxBytes int64
 	// CountOnly leaves out emit: only Answer.Count is wanted.
 	CountOnly bool
+	// IDsOnly puts out records without their texts: IDs, sources and what belongs together. Where nothing is looked for in the texts they
+	// are not decompressed.
+	IDsOnly bool
 	// Idle, if set, is called when the query is about to wait: a good moment to flush what emit has put
 	// into a buffer. It is called by the goroutine that calls emit.
 	Idle func()
@@ -199,34 +202,48 @@ const maxListings = 4
 
 // Run implements Runner.
 func (e *Engine) Run(ctx context.Context, q Query, emit func(Record) error) (*Answer, error) {
-	ans := &Answer{}
+	r, err := e.begin(q)
+	switch {
+	case err != nil:
+		return r.ans, err
+	case q.CountOnly:
+	case emit == nil:
+		return r.ans, errors.New("query: nowhere to put the records")
+	default:
+		r.emit = emit
+	}
+	err = r.answer(ctx)
+	r.end()
+	return r.ans, err
+}
+
+// begin checks a query and makes a run of it.
+func (e *Engine) begin(q Query) (*run, error) {
+	r := &run{e: e, q: q, ans: &Answer{}, start: e.cfg.Now()}
 	if err := segment.CheckTopic(q.Topic); err != nil {
-		return ans, fmt.Errorf("query: %w", err)
+		return r, fmt.Errorf("query: %w", err)
 	}
 	if q.Limit < 0 {
-		return ans, fmt.Errorf("query: limit %d: want at least 1, or 0 for none", q.Limit)
-	}
-	if q.CountOnly {
-		emit = nil
-	} else if emit == nil {
-		return ans, errors.New("query: nowhere to put the records")
+		return r, fmt.Errorf("query: limit %d: want at least 1, or 0 for none", q.Limit)
 	}
 	if q.Pattern != nil && q.Pattern.All() {
-		q.Pattern = nil
+		r.q.Pattern = nil
 	}
-	r := &run{e: e, q: q, emit: emit, ans: ans, start: e.cfg.Now()}
-	if needed := q.required(); needed != nil {
-		ans.Required = needed.String()
+	if needed := r.q.required(); needed != nil {
+		r.ans.Required = needed.String()
 		if !q.Brute {
 			r.sieve = newSieve(needed)
-			ans.Sieved = r.sieve != nil
+			r.ans.Sieved = r.sieve != nil
 		}
 	}
-	err := r.answer(ctx)
-	ans.Stats = r.meter.stats()
-	ans.Stats.Time.Total = e.cfg.Now().Sub(r.start)
-	ans.Stats.Records.Found = r.found
-	return ans, err
+	return r, nil
+}
+
+// end puts into the answer what the run has cost.
+func (r *run) end() {
+	r.ans.Stats = r.meter.stats()
+	r.ans.Stats.Time.Total = r.e.cfg.Now().Sub(r.start)
+	r.ans.Stats.Records.Found = r.found
 }
 
 // run is one query.
@@ -234,6 +251,7 @@ type run struct {
 	e     *Engine
 	q     Query
 	emit  func(Record) error
+	tally func(ms uint64, n int64) error // besides emit, for many at once; nil: none
 	ans   *Answer
 	start time.Time
 	meter meter
@@ -282,6 +300,25 @@ func (r *run) pass(ctx context.Context, hot []*source, gone map[string]bool, fin
 	if r.q.Range.Empty() {
 		return "", nil
 	}
+	candidates, err := r.candidates(ctx)
+	if err != nil {
+		return "", err
+	}
+	sc := newScan(r, gone, final)
+	if r.q.MaxBytes > 0 {
+		if err := sc.afford(ctx, candidates); err != nil {
+			return "", err
+		}
+	}
+	err = sc.merge(ctx, candidates, hot)
+	if moved, ok := errors.AsType[*movedError](err); ok {
+		return moved.key, nil
+	}
+	return "", err
+}
+
+// candidates lists the segments of the range, in the order in which a merge needs them.
+func (r *run) candidates(ctx context.Context) ([]candidate, error) {
 	start := r.e.cfg.Now()
 	infos, err := r.list(ctx)
 	r.meter.add(func(s *Stats) {
@@ -289,7 +326,7 @@ func (r *run) pass(ctx context.Context, hot []*source, gone map[string]bool, fin
 		s.Time.List += r.e.cfg.Now().Sub(start)
 	})
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	p := makePlan(infos, r.q.Topic, r.q.Range, r.q.Newest)
 	r.meter.add(func(s *Stats) {
@@ -299,17 +336,7 @@ func (r *run) pass(ctx context.Context, hot []*source, gone map[string]bool, fin
 	for _, f := range p.foreign {
 		r.ans.note(f)
 	}
-	sc := newScan(r, gone, final)
-	if r.q.MaxBytes > 0 {
-		if err := sc.afford(ctx, p.candidates); err != nil {
-			return "", err
-		}
-	}
-	err = sc.merge(ctx, p.candidates, hot)
-	if moved, ok := errors.AsType[*movedError](err); ok {
-		return moved.key, nil
-	}
-	return "", err
+	return p.candidates, nil
 }
 
 // list makes the listings of the range, some at once.
@@ -380,6 +407,9 @@ func (r *run) take(sc *scan, c *segment.Cursor, n int) error {
 		r.first()
 		return nil
 	}
+	if r.tally != nil && r.q.Limit == 0 && !sc.pieces {
+		return r.takeRuns(c, n)
+	}
 	for range n {
 		rec := Record{Record: c.Next()}
 		rec.Joined = r.joined(rec.Record)
@@ -405,6 +435,21 @@ func (r *run) take(sc *scan, c *segment.Cursor, n int) error {
 		if r.q.Limit > 0 && r.ans.Count >= r.q.Limit && !r.goesOn(rec.Piece) {
 			r.limited = true
 			return segment.ErrStop
+		}
+	}
+	return nil
+}
+
+// takeRuns is take where only the times matter, and nothing is a piece.
+func (r *run) takeRuns(c *segment.Cursor, n int) error {
+	r.first()
+	for ids := range c.Runs(n) {
+		r.last, r.piece, r.any = ids.Last(), 0, true
+		r.found += int64(ids.N)
+		r.ans.Count += int64(ids.N)
+		if err := r.tally(ids.Time, int64(ids.N)); err != nil {
+			r.limited = true
+			return err
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"slices"
+	"time"
 
 	"github.com/oklog/ulid/v2"
 
@@ -48,6 +49,17 @@ func newPicker(sc *scan, dec *segment.Decoder) picker {
 func (p *picker) pick(seg *segment.Segment, t *task, raw []byte) error {
 	now := p.e.cfg.Now
 	start := now()
+	if p.bare() {
+		if err := p.dec.Bare(p.block, seg, t.info, raw); err != nil {
+			return err
+		}
+		decoded := now()
+		if err := p.match(t); err != nil {
+			return err
+		}
+		p.picked(t, 0, decoded.Sub(start), now().Sub(decoded))
+		return nil
+	}
 	if n := t.info.RawSize; cap(p.block.Text) < n && n > segment.BlockSize/2 && n <= segment.BlockSize {
 		p.block.Text = roomFor(segment.BlockSize)
 	}
@@ -71,18 +83,32 @@ func (p *picker) pick(seg *segment.Segment, t *task, raw []byte) error {
 		}
 		decode, match = decode+whole.Sub(searched), match+now().Sub(whole)
 	}
+	p.picked(t, t.info.RawSize, decode, match)
+	return nil
+}
+
+// picked notes what the block of t has cost, with text bytes of text decompressed.
+func (p *picker) picked(t *task, text int, decode, match time.Duration) {
 	p.meter.add(func(s *Stats) {
 		s.Blocks.Read++
 		if t.result != nil {
 			s.Blocks.Matched++
 		}
 		s.Records.Scanned += int64(t.info.Records)
-		s.Requests.Decoded += int64(t.info.RawSize)
+		s.Requests.Decoded += int64(text)
 		s.Time.Decode += decode
 		s.Time.Match += match
 	})
-	return nil
 }
+
+// noText tells that the texts of what is found are not wanted.
+func (p *picker) noText() bool { return p.q.CountOnly || p.q.IDsOnly }
+
+// bare tells that nobody looks at the texts at all.
+func (p *picker) bare() bool { return p.search == nil && p.where == nil && p.noText() }
+
+// every tells that all records are wanted.
+func (p *picker) every() bool { return p.search == nil && p.wanted == nil && p.where == nil }
 
 // stretch is how much text is searched before the picker looks whether the query has ended, in bytes.
 const stretch = 512 << 10
@@ -126,16 +152,26 @@ func (p *picker) match(t *task) error {
 	if lo == hi {
 		return nil
 	}
-	every := p.search == nil && p.wanted == nil && p.where == nil
-	if every && !q.Newest && !q.CountOnly {
+	if p.every() && !q.Newest {
 		p.all(t, c, lo, hi)
 		return nil
 	}
+	p.find(c, lo, hi)
+	if err := p.ctx.Err(); err != nil {
+		return err
+	}
+	p.copyFound(t)
+	return nil
+}
+
+// find finds the records of the block from lo up to hi that are wanted. c stands before the first.
+func (p *picker) find(c segment.Cursor, lo, hi int) {
+	b, q := p.block, p.q
 	p.found = p.found[:0]
 	most := p.most()
 	switch {
 	case p.search == nil || b.MultiLine():
-		if every && q.Newest {
+		if p.every() && q.Newest {
 			lo = max(lo, hi-most)
 		}
 		for i := range hi {
@@ -171,11 +207,6 @@ func (p *picker) match(t *task) error {
 		}
 	}
 	p.trim(most)
-	if err := p.ctx.Err(); err != nil {
-		return err
-	}
-	p.copyFound(t)
-	return nil
 }
 
 // wants tells whether the record is of a source that the query wants.
@@ -214,8 +245,8 @@ func (p *picker) trim(most int) bool {
 
 // all makes the records from lo up to hi the result.
 func (p *picker) all(t *task, c segment.Cursor, lo, hi int) {
-	if lo == 0 && hi == p.block.Len() {
-		t.result, t.whole, t.pieces = p.block, true, true
+	if lo == 0 && hi == p.block.Len() && !p.bare() { // a bare one is small, and its memory large
+		t.result, t.whole, t.pieces = p.block, true, p.block.Cut()
 		p.block = p.e.block()
 		return
 	}
@@ -223,7 +254,7 @@ func (p *picker) all(t *task, c segment.Cursor, lo, hi int) {
 	c.AppendTo(&p.scratch, lo)
 	out := &segment.Block{Sources: p.block.Sources}
 	c.AppendTo(out, hi-lo)
-	t.result, t.pieces = out, true // there may be some
+	t.result, t.pieces = out, out.Cut()
 }
 
 // runs is how many runs what was found makes.
@@ -250,8 +281,8 @@ func (p *picker) copyFound(t *task) {
 		size += len(r.Text) + 1
 		t.pieces = t.pieces || r.Piece != 0
 	}
-	if p.q.CountOnly && !t.pieces {
-		size = len(p.found) // the IDs are enough
+	if p.noText() {
+		size = len(p.found)
 	}
 	out := &segment.Block{Sources: p.block.Sources, Text: make([]byte, 0, size)}
 	out.Runs = make([]segment.Run, 0, p.runs())
@@ -260,7 +291,7 @@ func (p *picker) copyFound(t *task) {
 		if p.q.Newest {
 			r = p.found[len(p.found)-1-i]
 		}
-		if p.q.CountOnly && !t.pieces {
+		if p.noText() {
 			r.Text = nil
 		}
 		out.Append(r.ID, r.Text, r.Piece)

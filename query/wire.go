@@ -29,6 +29,7 @@ type wireQuery struct {
 	Brute     bool         `json:"brute,omitempty"`
 	MaxBytes  int64        `json:"max_bytes,omitempty"`
 	CountOnly bool         `json:"count_only,omitempty"`
+	IDsOnly   bool         `json:"ids_only,omitempty"`
 }
 
 // wirePattern is a match.Pattern as JSON. Texts are bytes: they need not be UTF-8.
@@ -58,7 +59,7 @@ func toTexts(all [][]byte) (texts []string) {
 func (q Query) MarshalJSON() ([]byte, error) {
 	w := wireQuery{
 		Topic: q.Topic, From: q.Range.From, To: q.Range.To, Sources: toBytes(q.Sources.Texts()), Newest: q.Newest, Limit: q.Limit,
-		Before: q.Before, After: q.After, Brute: q.Brute, MaxBytes: q.MaxBytes, CountOnly: q.CountOnly,
+		Before: q.Before, After: q.After, Brute: q.Brute, MaxBytes: q.MaxBytes, CountOnly: q.CountOnly, IDsOnly: q.IDsOnly,
 	}
 	if q.Where != nil {
 		w.Where = []byte(q.Where.String())
@@ -78,7 +79,7 @@ func (q *Query) UnmarshalJSON(b []byte) error {
 	}
 	*q = Query{
 		Topic: w.Topic, Range: Range{w.From, w.To}, Newest: w.Newest, Limit: w.Limit,
-		Before: w.Before, After: w.After, Brute: w.Brute, MaxBytes: w.MaxBytes, CountOnly: w.CountOnly,
+		Before: w.Before, After: w.After, Brute: w.Brute, MaxBytes: w.MaxBytes, CountOnly: w.CountOnly, IDsOnly: w.IDsOnly,
 	}
 	var err error
 	if w.Pattern != nil {
@@ -103,7 +104,7 @@ var kinds = []struct {
 	word string
 	err  error
 }{
-	{"foreign", ErrForeign}, {"gone", ErrGone}, {"unflushed", ErrHotTooLarge}, {"bucket", objstore.ErrIncomplete},
+	{"foreign", ErrForeign}, {"gone", ErrGone}, {"unflushed", ErrHotTooLarge}, {"bucket", objstore.ErrIncomplete}, {"sources", ErrManySources},
 }
 
 // wireProblem is a Problem as JSON.

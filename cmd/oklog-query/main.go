@@ -383,25 +383,16 @@ func hintTopics(ctx context.Context, w io.Writer, b objstore.Bucket, q query.Que
 	fmt.Fprintf(w, "oklog-query: there is no topic %s; topics here: %s\n", q.Topic, strings.Join(topics, " "))
 }
 
-// topicsOf finds topics with one short listing for each.
+// topicsOf names some of the topics that there are.
 func topicsOf(ctx context.Context, b objstore.Bucket) (topics []string) {
 	const most = 20
-	for after := ""; len(topics) < most; {
-		next := ""
-		for info, err := range b.List(ctx, "", after) {
-			if err != nil {
-				return topics
-			}
-			next, _, _ = strings.Cut(info.Key, "/")
+	for name, err := range query.TopicNames(ctx, b) {
+		if err != nil {
 			break
 		}
-		if next == "" {
+		if topics = append(topics, name); len(topics) == most {
 			break
 		}
-		if segment.CheckTopic(next) == nil {
-			topics = append(topics, next)
-		}
-		after = next + "0" // behind everything in it: '0' follows '/'
 	}
 	return topics
 }
