@@ -15,10 +15,8 @@ type Filter struct {
 // NewFilter makes a filter.
 func NewFilter(q Query) *Filter {
 	// Everything that says which records match belongs here; what says how many of them, and in which order, does not.
-	f := &Filter{picker{ctx: context.Background(), q: &Query{Topic: q.Topic, Pattern: q.Pattern, Sources: q.Sources}}}
-	if q.Pattern != nil && !q.Pattern.All() {
-		f.p.search = q.Pattern.Searcher()
-	}
+	f := &Filter{picker{ctx: context.Background(), q: &Query{Topic: q.Topic, Pattern: q.Pattern, Where: q.Where, Sources: q.Sources}}}
+	f.p.prepare()
 	return f
 }
 

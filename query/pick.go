@@ -33,16 +33,22 @@ type picker struct {
 // newPicker makes a picker for one worker of a scan.
 func newPicker(sc *scan, dec *segment.Decoder) picker {
 	p := picker{ctx: sc.ctx, dec: dec, e: sc.e, q: &sc.q, meter: &sc.meter, block: sc.e.block()}
-	if sc.q.Pattern != nil {
-		p.search = sc.q.Pattern.Searcher()
-	}
-	if sc.q.Where != nil {
-		p.where = sc.q.Where.Matcher()
-		if program := sc.q.Where.Program(); p.search == nil && program != nil {
-			p.search = program.Searcher()
-		}
-	}
+	p.prepare()
 	return p
+}
+
+// prepare makes what the picker looks for records with.
+func (p *picker) prepare() {
+	if p.q.Pattern != nil && !p.q.Pattern.All() {
+		p.search = p.q.Pattern.Searcher()
+	}
+	if p.q.Where == nil {
+		return
+	}
+	p.where = p.q.Where.Matcher()
+	if program := p.q.Where.Program(); p.search == nil && program != nil {
+		p.search = program.Searcher()
+	}
 }
 
 // pick decodes the block of t and sets its result.

@@ -47,7 +47,7 @@ func Top(ctx context.Context, r Runner, q Query, path where.Path, n int) (*TopAn
 	if n < 1 {
 		return &TopAnswer{}, fmt.Errorf("query: the %d most frequent values: want at least 1", n)
 	}
-	q.CountOnly, q.Before, q.After = false, 0, 0
+	q.CountOnly, q.IDsOnly, q.Before, q.After = false, false, 0, 0
 	t := newTally(maxTopBytes)
 	top := &TopAnswer{}
 	reader := path.Reader()

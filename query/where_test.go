@@ -163,6 +163,11 @@ func checkQuery(t *testing.T, e *Engine, q Query, p match.Pattern, meant []entry
 	if ans.Partial() || ans.Count != count || ans.Stats.Records.Found != int64(len(want)) {
 		t.Fatalf("%s %+v: count %d, want %d; %v", q.Where, p, ans.Count, count, ans.Problems)
 	}
+	ids := q
+	ids.IDsOnly = true
+	if have, _ := ask(t, e, ids); !slices.EqualFunc(want, have, func(a, b entry) bool { return a.id == b.id }) {
+		t.Fatalf("%s %+v: %d IDs, want %d", q.Where, p, len(have), len(want))
+	}
 	for _, limit := range []int64{0, 5} {
 		q.Limit, q.CountOnly = limit, true
 		most := count
@@ -209,6 +214,24 @@ func TestWherePrunes(t *testing.T) {
 	f(`exists(trace_id)`, Query{}, nil, true)
 	if ans, err := e.Run(t.Context(), Query{Topic: "web", Range: everything(), Where: parseWhere(t, "user.id="+wanted), CountOnly: true}, nil); err != nil || ans.Stats.Blocks.Read > 1 || ans.Count != 1 {
 		t.Errorf("counted %d, read %d blocks: %v", ans.Count, ans.Stats.Blocks.Read, err)
+	}
+}
+
+// A filter of what comes from elsewhere looks at the same conditions.
+func TestFilterWhere(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(41, 42))
+	all := world(rnd, 300)
+	said := withFields(rnd, all)
+	for _, c := range conditions {
+		f := NewFilter(Query{Topic: "web", Where: parseWhere(t, c.text)})
+		for part := range slices.Chunk(all, 100) {
+			want := slices.DeleteFunc(slices.Clone(part), func(e entry) bool { return !c.says(e.text, saidBy(said, e.text)) })
+			var have []entry
+			for _, r := range f.Find(block(part)) {
+				have = append(have, entry{r.ID, r.Source, string(r.Text), r.Piece})
+			}
+			same(t, want, have)
+		}
 	}
 }
 
