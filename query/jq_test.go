@@ -211,7 +211,7 @@ func BenchmarkWhereJQ(b *testing.B) {
 		{"aws_cloudtrail_json", `errorCode=AccessDenied`, `AccessDenied`, `.errorCode=="AccessDenied"`},
 		{"windows_events_json", `EventID=4658 Channel=Security`, `"EventID":4658`, `.EventID==4658 and .Channel=="Security"`},
 		{"windows_events_json", `Image=~/\\powershell\.exe$/`, `powershell.exe`, `(.Image//"")|tostring|test("\\\\powershell\\.exe$")`},
-		{"windows_events_json", `contains(TargetObject, "CurrentVersion\\Run")`, `CurrentVersion\\Run`, `(.TargetObject//"")|contains("CurrentVersion\\Run")`},
+		{"windows_events_json", `contains(TargetObject, "Services\\bam")`, `Services\\bam`, `(.TargetObject//"")|contains("Services\\bam")`},
 		{"windows_events_json", `EventID=10`, `"EventID":10`, `.EventID==10`},
 	} {
 		file := filepath.Join(folder, q.log+".log")
@@ -227,20 +227,24 @@ func BenchmarkWhereJQ(b *testing.B) {
 			b.SetBytes(info.Size())
 			b.ReportAllocs()
 			var ans *Answer
+			ours, theirs := time.Duration(math.MaxInt64), time.Duration(math.MaxInt64) // the least: others may be at work
 			for b.Loop() {
+				start := time.Now()
 				query := Query{Topic: "bench", Range: Range{From: segment.AtTime(day0), To: segment.AtTime(day0.Add(24 * time.Hour))}, Where: parseWhere(b, q.where)}
 				if ans, err = engines[q.log].Run(b.Context(), query, func(Record) error { return nil }); err != nil || ans.Partial() {
 					b.Fatal(err, ans.Problems)
 				}
+				ours = min(ours, time.Since(start))
 			}
-			ours := b.Elapsed() / time.Duration(b.N)
-			start := time.Now()
-			script := `rg --no-filename -F -e "$1" "$2" | jq -c "select($3)"`
-			out, err := exec.CommandContext(b.Context(), "sh", "-c", script, "sh", q.literal, file, q.jq).Output()
-			if err != nil {
-				b.Fatal(err)
+			var out []byte
+			for range 3 {
+				start := time.Now()
+				script := `rg --no-filename -F -e "$1" "$2" | jq -c "select($3)"`
+				if out, err = exec.CommandContext(b.Context(), "sh", "-c", script, "sh", q.literal, file, q.jq).Output(); err != nil {
+					b.Fatal(err)
+				}
+				theirs = min(theirs, time.Since(start))
 			}
-			theirs := time.Since(start)
 			if n := int64(bytes.Count(out, []byte("\n"))); n != ans.Count {
 				b.Errorf("%d records, jq finds %d", ans.Count, n)
 			}
