@@ -33,21 +33,20 @@ type picker struct {
 // newPicker makes a picker for one worker of a scan.
 func newPicker(sc *scan, dec *segment.Decoder) picker {
 	p := picker{ctx: sc.ctx, dec: dec, e: sc.e, q: &sc.q, meter: &sc.meter, block: sc.e.block()}
-	p.prepare()
+	p.compile()
 	return p
 }
 
-// prepare makes what the picker looks for records with.
-func (p *picker) prepare() {
-	if p.q.Pattern != nil && !p.q.Pattern.All() {
+// compile makes what finds the records of the query.
+func (p *picker) compile() {
+	if p.q.Pattern != nil {
 		p.search = p.q.Pattern.Searcher()
 	}
-	if p.q.Where == nil {
-		return
-	}
-	p.where = p.q.Where.Matcher()
-	if program := p.q.Where.Program(); p.search == nil && program != nil {
-		p.search = program.Searcher()
+	if p.q.Where != nil {
+		p.where = p.q.Where.Matcher()
+		if program := p.q.Where.Program(); p.search == nil && program != nil {
+			p.search = program.Searcher()
+		}
 	}
 }
 

@@ -81,7 +81,7 @@ func (a *Answer) Partial() bool { return len(a.Problems) > 0 }
 func (a *Answer) note(p Problem) {
 	for _, q := range a.Problems {
 		if q.Key == p.Key && q.First == p.First && q.Last == p.Last && (errors.Is(q.Err, p.Err) || q.String() == p.String()) {
-			return // met before a new listing, too
+			return // met before a new listing, too, or by another querier
 		}
 	}
 	if len(a.Problems) == MaxProblems {

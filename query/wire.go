@@ -173,7 +173,7 @@ func (p *Problem) UnmarshalJSON(b []byte) error {
 func (a *Answer) Add(b *Answer) {
 	a.Count += b.Count
 	for _, p := range b.Problems {
-		a.note(p)
+		a.Note(p)
 	}
 	a.Unlisted += b.Unlisted
 	if a.Required == "" {
