@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"regexp"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -25,7 +24,8 @@ const timeLayout = "2006-01-02T15:04:05.000Z07:00"
 type printer struct {
 	w       *bufio.Writer
 	opts    options
-	paint   *regexp.Regexp // what is highlighted; nil: nothing
+	paint   *match.Finder // of what is highlighted; nil: nothing
+	painted [][2]int
 	json    *json.Encoder
 	prefix  []byte
 	pending bool // the last line lacks its newline: the next piece of its record may follow
@@ -33,40 +33,14 @@ type printer struct {
 
 func newPrinter(w *bufio.Writer, opts options) *printer {
 	p := &printer{w: w, opts: opts}
-	if opts.color && !opts.pattern.Invert {
-		p.paint = highlighter(opts.pattern)
+	if opts.color && opts.query.Pattern != nil {
+		p.paint = opts.query.Pattern.Finder()
 	}
 	if opts.json {
 		p.json = json.NewEncoder(w)
 		p.json.SetEscapeHTML(false)
 	}
 	return p
-}
-
-// highlighter finds what a pattern matches; nil where it cannot be told.
-func highlighter(p match.Pattern) *regexp.Regexp {
-	var parts []string
-	for _, text := range p.Texts {
-		if text == "" {
-			continue
-		}
-		if !p.Regex {
-			text = regexp.QuoteMeta(text)
-		}
-		parts = append(parts, "(?:"+text+")")
-	}
-	if len(parts) == 0 {
-		return nil
-	}
-	expr := strings.Join(parts, "|")
-	if p.IgnoreCase {
-		expr = "(?i:" + expr + ")"
-	}
-	re, err := regexp.Compile(expr)
-	if err != nil { // a text that is not UTF-8
-		return nil
-	}
-	return re
 }
 
 // print writes one record.
@@ -126,10 +100,8 @@ func (p *printer) appendPrefix(dst []byte, r segment.Record) []byte {
 func (p *printer) highlight(text []byte) {
 	const on, off = "\x1b[1;31m", "\x1b[0m"
 	at := 0
-	for _, m := range p.paint.FindAllIndex(text, -1) {
-		if m[0] == m[1] {
-			continue
-		}
+	p.painted = p.paint.Find(p.painted[:0], text)
+	for _, m := range p.painted {
 		_, _ = p.w.Write(text[at:m[0]])
 		_, _ = p.w.WriteString(on)
 		_, _ = p.w.Write(text[m[0]:m[1]])
