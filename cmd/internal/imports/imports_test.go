@@ -28,6 +28,7 @@ func inside() map[string][]string {
 		"ingest/stream/embedded":              nil,
 		"query":                               append([]string{"query/match", "query/required", "query/cache"}, leaves...),
 		"query/match":                         {"query/dfa", "query/required"},
+		"query/spread":                        {"query", "objstore/segment"},
 		"query/dfa":                           nil,
 		"query/required":                      nil,
 		"query/cache":                         nil,
