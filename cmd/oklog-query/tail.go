@@ -53,15 +53,16 @@ func newTail(stdout, stderr io.Writer, action cli.ActionFunc) *cli.App {
 	app.Action = action
 	app.Flags = slices.Concat(flags.Buckets(), flags.NATS("`URL` of the NATS server, that records come from"), []cli.Flag{
 		writeQuorum(),
-		&cli.StringFlag{Name: "topic", Category: what, EnvVars: []string{"OKLOG_TOPIC"}, Usage: "the `TOPIC` to follow"},
+		&cli.StringFlag{Name: "topic", Aliases: []string{"t"}, Category: what, EnvVars: []string{"OKLOG_TOPIC"}, Usage: "the `TOPIC` to follow"},
 		&cli.IntFlag{Name: "lines", Aliases: []string{"n"}, Category: what, Value: 10, Usage: "print the last `N` records that match, first; 0: none"},
 		&cli.StringFlag{Name: "from", Category: what, Value: query.DefaultFrom, Usage: "look for these from `TIME` on"},
 		&cli.StringSliceFlag{Name: "e", Category: what, Usage: "a `PATTERN`: several times for any of several, or for one that begins with -"},
 		&cli.BoolFlag{Name: "regex", Aliases: []string{"E"}, Category: what, Usage: "patterns are regular expressions (RE2)"},
 		&cli.BoolFlag{Name: "ignore-case", Aliases: []string{"i"}, Category: what, Usage: "upper and lower case are the same"},
 		&cli.BoolFlag{Name: "smart-case", Aliases: []string{"S"}, Category: what, Usage: "upper and lower case are the same, unless a pattern has a letter in upper case"},
-		&cli.BoolFlag{Name: "word", Aliases: []string{"w"}, Category: what, Usage: "what matches has to be whole words"},
+		&cli.BoolFlag{Name: "word-regexp", Aliases: []string{"w"}, Category: what, Usage: "what matches has to be whole words"},
 		&cli.BoolFlag{Name: "invert-match", Aliases: []string{"v"}, Category: what, Usage: "the records that do not match"},
+		&cli.StringSliceFlag{Name: "where", Category: what, Usage: "only records of which `EXPR` holds: level=error AND status>=500; several times: all have to hold"},
 		&cli.StringSliceFlag{Name: "source", Category: what, Usage: "only of sources with `KEY=VALUE`, KEY!=VALUE, KEY=~REGEX or KEY!~REGEX; several times: all have to hold"},
 		&cli.Int64Flag{Name: "max-count", Aliases: []string{"m"}, Category: what, Usage: "end after `N` records", DefaultText: "no limit"},
 
@@ -99,8 +100,8 @@ func parseTail(c *cli.Context, terminal bool, log *slog.Logger) (opts tailOption
 	}
 	req := query.Request{
 		Topic: c.String("topic"), From: c.String("from"), Patterns: append(texts, args...), Regex: c.Bool("regex"),
-		IgnoreCase: c.Bool("ignore-case"), SmartCase: c.Bool("smart-case"), Word: c.Bool("word"), Invert: c.Bool("invert-match"),
-		Sources: c.StringSlice("source"),
+		IgnoreCase: c.Bool("ignore-case"), SmartCase: c.Bool("smart-case"), Word: c.Bool("word-regexp"), Invert: c.Bool("invert-match"),
+		Where: c.StringSlice("where"), Sources: c.StringSlice("source"),
 	}
 	if opts.query, err = req.Compile(time.Now()); err != nil {
 		return opts, err
@@ -176,14 +177,17 @@ func follow(ctx context.Context, opts tailOptions, log *slog.Logger, stdout io.W
 		return exitTrouble, err
 	}
 	var broken error
+	running, cancel := context.WithCancel(ctx)
+	defer cancel()
 	p := newPrinter(bufio.NewWriterSize(stdout, 64<<10), opts.options)
 	flush := func() {
 		if err := p.w.Flush(); err != nil && broken == nil {
 			broken = err
+			cancel() // it may be long until there is something to print
 		}
 	}
 	opts.query.Idle = flush
-	err = t.Run(ctx, opts.query, opts.lines, func(e tail.Event) error {
+	err = t.Run(running, opts.query, opts.lines, func(e tail.Event) error {
 		switch e.Kind {
 		case tail.Match:
 			if err := p.print(e.Record); err != nil && broken == nil {
@@ -208,6 +212,9 @@ func follow(ctx context.Context, opts tailOptions, log *slog.Logger, stdout io.W
 		broken = p.finish(&query.Answer{}, err)
 	}
 	flush()
+	if broken != nil {
+		err = nil // it is the consequence
+	}
 	if ctx.Err() != nil {
 		return exitInterrupt, nil
 	}
