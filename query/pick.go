@@ -36,9 +36,9 @@ func newPicker(sc *scan, dec *segment.Decoder) picker {
 	return p
 }
 
-// compile sets what finds the records that the query wants.
+// compile makes what finds the records of the query.
 func (p *picker) compile() {
-	if p.q.Pattern != nil && !p.q.Pattern.All() {
+	if p.q.Pattern != nil {
 		p.search = p.q.Pattern.Searcher()
 	}
 	if p.q.Where != nil {

@@ -1,197 +1,188 @@
 package query
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"io"
-	"slices"
-	"sync"
-	"sync/atomic"
 
+	"github.com/oklog/ulid/v2"
 	"golang.org/x/sync/errgroup"
 
+	"oklog/objstore"
 	"oklog/objstore/segment"
 )
 
-// What tells about segments without reading their blocks: how much a query would read, and of which sources there is something.
-
-// inspect opens candidates, some at once, and calls visit for each; several calls are made at once. The first error ends it.
-func (sc *scan) inspect(ctx context.Context, candidates []candidate, visit func(*source) error) error {
-	var all *errgroup.Group
-	all, sc.ctx = errgroup.WithContext(ctx)
-	all.SetLimit(openAhead)
-	for _, c := range candidates {
-		for sc.opened.Load() > openMemory && sc.ctx.Err() == nil {
-			select {
-			case <-sc.passed:
-			case <-sc.ctx.Done():
-			}
-		}
-		if sc.ctx.Err() != nil {
-			break
-		}
-		all.Go(func() error {
-			s := &source{sc: sc, candidate: c, first: c.name.First, last: c.name.Last}
-			s.open()
-			defer func() {
-				s.tail.letGo()
-				sc.opened.Add(-s.tables)
-				select {
-				case sc.passed <- struct{}{}:
-				default:
-				}
-			}()
-			if s.err == nil {
-				s.wanted = sc.q.Sources.of(s.seg.Sources)
-			}
-			return visit(s)
-		})
+// GoesOn tells whether a piece is followed, in the order of the query, by another one of the same record.
+func (q *Query) GoesOn(p segment.Piece) bool {
+	if q.Newest {
+		return p&segment.Continues != 0
 	}
-	return cmp.Or(all.Wait(), ctx.Err())
+	return p&segment.Continued != 0
 }
 
-// afford fails with a TooMuchError if reading the candidates takes more than the query may.
-func (sc *scan) afford(ctx context.Context, candidates []candidate) error {
-	var listed int64
-	for _, c := range candidates {
-		listed += c.size
+// Joins tells whether rec is the piece next to the one with the ID last, in the order of the query: the next of the same record.
+func (q *Query) Joins(last ulid.ULID, piece segment.Piece, rec segment.Record) bool {
+	if rec.Piece == 0 || !q.GoesOn(piece) {
+		return false
 	}
-	if listed <= sc.q.MaxBytes {
-		return nil
+	if q.Newest {
+		return rec.Piece&segment.Continued != 0 && segment.After(rec.ID) == last
 	}
-	// What their filters leave may still be less. Without a cache, what tells that is read twice.
-	times := int64(2)
-	if sc.e.cfg.Cache != nil {
-		times = 1
-	}
-	before := sc.meter.stats()
-	var blocks atomic.Int64
-	err := sc.inspect(ctx, candidates, func(s *source) error {
-		if s.err != nil {
-			blocks.Add(s.size)
-		} else {
-			for b := range s.blocks {
-				blocks.Add(int64(b.Size()))
-			}
-		}
-		r := sc.meter.stats().Requests
-		n := blocks.Load() + times*(r.Fetched-before.Requests.Fetched) + r.Cached - before.Requests.Cached
-		if n > sc.q.MaxBytes {
-			return &TooMuchError{Bytes: n, Max: sc.q.MaxBytes, Segments: len(candidates)}
-		}
-		return nil
-	})
-	sc.meter.add(func(s *Stats) { s.Segments, s.Blocks = before.Segments, before.Blocks })
-	return err
+	return rec.Piece&segment.Continues != 0 && segment.After(last) == rec.ID
 }
 
-// survey lists the segments of the query's range and visits each of them, and the unflushed batches: one at a time, in no order. Where
-// one has gone since it was listed, it begins anew, and calls anew before that. What cannot be read is a problem.
-func (r *run) survey(ctx context.Context, anew func(), visit func(*source)) error {
-	hot, err := r.holdHot(ctx)
-	if err != nil || r.q.Range.Empty() {
+// Extent is a stretch of IDs, both ends included, and how much is stored of it.
+type Extent struct {
+	Key         string // of the segment
+	First, Last ulid.ULID
+	Bytes       int64
+}
+
+// held are unflushed batches in memory.
+type held struct{ sources []*source }
+
+// Survey is what a query has before it: the unflushed batches, in memory, and behind that a listing. Parts of the query that
+// are run on it see these batches, whatever becomes of them meanwhile, and list after they were held.
+type Survey struct {
+	// Extents are what is stored in the range: a segment each, or parts of one that is larger than was asked for. Ascending by
+	// First.
+	Extents []Extent
+	// Hot are the stretches of unflushed batches that are held.
+	Hot []Extent
+	// Sieved tells that filters can be asked: most blocks may not have to be read, but of each segment a part of its filter has.
+	Sieved bool
+
+	e      *Engine
+	held   *held
+	listed []objstore.Info
+	ans    *Answer
+}
+
+const surveyReads = 32 // indexes of large segments read at once
+
+// Survey holds the unflushed batches of a query's topic and range, and then lists its segments. Of those that are larger than large
+// says, which is told how many bytes there are of all, it reads the index; where that cannot be had, the segment is one extent.
+// With Query.MaxBytes it fails as Run would.
+func (e *Engine) Survey(ctx context.Context, q Query, large func(stored int64, sieved bool) int64) (*Survey, error) {
+	r, err := e.begin(q)
+	s := &Survey{e: e, held: &held{}, ans: r.ans, Sieved: r.sieve != nil}
+	if err != nil {
+		return s, err
+	}
+	err = s.look(ctx, r, large)
+	s.ans.Stats = r.meter.stats()
+	s.ans.Stats.Segments.Opened, s.ans.Stats.Segments.Listed = 0, 0 // who runs a part counts them
+	return s, err
+}
+
+func (s *Survey) look(ctx context.Context, r *run, limit func(stored int64, sieved bool) int64) (err error) {
+	if s.held.sources, err = r.holdHot(ctx); err != nil || r.q.Range.Empty() {
 		return err
 	}
-	gone := map[string]bool{}
-	for n := 1; ; n++ {
-		anew()
-		candidates, err := r.candidates(ctx)
-		if err != nil {
+	for _, h := range s.held.sources {
+		for _, b := range h.seg.Blocks {
+			s.Hot = append(s.Hot, Extent{First: b.First, Last: b.Last, Bytes: int64(b.Size())})
+		}
+	}
+	if s.listed, err = r.list(ctx); err != nil {
+		return err
+	}
+	p := makePlan(s.listed, r.q.Topic, r.q.Range, false)
+	for _, f := range p.foreign {
+		s.ans.note(f)
+	}
+	sc := newScan(r, nil, true)
+	if r.q.MaxBytes > 0 {
+		if err := sc.afford(ctx, p.candidates); err != nil {
 			return err
 		}
-		sc := newScan(r, gone, n == maxListings)
-		for _, h := range hot {
-			s := &source{sc: sc, hot: true, seg: h.seg, first: h.first, last: h.last}
-			s.wanted = r.q.Sources.of(h.seg.Sources)
-			visit(s)
+	}
+	r.sieve = nil // only indexes are read
+	var stored int64
+	for _, c := range p.candidates {
+		stored += c.size
+	}
+	large := limit(stored, s.Sieved)
+	parts := make([][]Extent, len(p.candidates))
+	opened, ctx := errgroup.WithContext(ctx)
+	opened.SetLimit(surveyReads)
+	sc.ctx = ctx
+	for i, c := range p.candidates {
+		parts[i] = []Extent{{c.key, c.name.First, c.name.Last, c.size}}
+		if c.size <= large {
+			continue
 		}
-		var mu sync.Mutex // of visit, and of the answer
-		err = sc.inspect(ctx, candidates, func(s *source) error {
-			mu.Lock()
-			defer mu.Unlock()
-			if s.err == nil {
-				visit(s)
-				return nil
+		opened.Go(func() error {
+			if found := sc.extents(c, large/4); found != nil {
+				parts[i] = found
 			}
-			if err := s.fail(Problem{First: s.first, Last: s.last, Err: s.err}); !errors.Is(err, io.EOF) {
-				return err
-			}
-			return nil
+			return ctx.Err()
 		})
-		moved, ok := errors.AsType[*movedError](err)
-		if !ok {
-			return err
-		}
-		gone[moved.key] = true
 	}
+	if err := opened.Wait(); err != nil {
+		return err
+	}
+	for _, part := range parts {
+		s.Extents = append(s.Extents, part...)
+	}
+	return nil
 }
 
-// Estimate is what a query would read.
-type Estimate struct {
-	// Segments, and unflushed batches, of which there are blocks to be read.
-	Segments int `json:"segments"`
-	// Blocks to be read, and their records, of which some may be out of the range or of other sources; Text is their bytes of text.
-	Blocks  int   `json:"blocks"`
-	Records int64 `json:"records"`
-	Text    int64 `json:"text"`
-	// Bytes of these blocks that are in the bucket, to be fetched or to come from the cache, and about how many range reads that takes.
-	Bytes int64 `json:"bytes"`
-	Reads int   `json:"reads"`
-	// Answer holds what a query that reads tells, too, of what was read for this: Required and Sieved, Problems (what the query cannot
-	// read, as far as that shows), and in Stats the segments in the range, the blocks that are left out, and the requests for
-	// listings, tails and filters, which the query makes again, except for what the cache holds.
-	Answer *Answer `json:"answer"`
+// extents are a segment's blocks in the range, joined to stretches of some bytes; nil if its index cannot be read.
+func (sc *scan) extents(c candidate, size int64) (all []Extent) {
+	s := &source{sc: sc, candidate: c, first: c.name.First, last: c.name.Last}
+	s.open()
+	sc.opened.Add(-s.tables)
+	defer s.tail.letGo()
+	if s.err != nil {
+		return nil
+	}
+	for _, b := range s.seg.Blocks {
+		if !sc.q.Range.Overlaps(b.First, b.Last) {
+			continue
+		}
+		if n := len(all); n > 0 && all[n-1].Bytes < size {
+			all[n-1].Last = b.Last
+			all[n-1].Bytes += int64(b.Size())
+			continue
+		}
+		all = append(all, Extent{c.key, b.First, b.Last, int64(b.Size())})
+	}
+	return all
 }
 
-// Estimate tells what a query would read, from the ends of segments and from their filters, without reading blocks. What a limit may save is
-// not foreseen. Query.MaxBytes does not matter.
-func (e *Engine) Estimate(ctx context.Context, q Query) (Estimate, error) {
-	q.MaxBytes = 0
-	r, err := e.begin(q)
-	est := Estimate{Answer: r.ans}
-	if err != nil {
-		return est, err
-	}
-	err = r.survey(ctx, func() {
-		est = Estimate{Answer: r.ans}
-		r.meter.add(func(s *Stats) { s.Blocks = BlockStats{} })
-	}, est.add)
-	r.end()
-	return est, err
+// Answer is what the survey itself came to: its cost, and problems. It is part of the answer of whoever runs parts of the query.
+func (s *Survey) Answer() *Answer { return s.ans }
+
+// Run answers the query that was surveyed, all of it.
+func (s *Survey) Run(ctx context.Context, q Query, emit func(Record) error) (*Answer, error) {
+	q.MaxBytes = 0 // the survey has seen to that
+	ans, err := s.e.runWith(ctx, q, emit, s.held, &s.listed)
+	whole := *s.ans
+	whole.Problems = append([]Problem(nil), s.ans.Problems...)
+	total := ans.Stats.Time.Total
+	whole.Add(ans)
+	whole.Stats.Time.Total = total
+	return &whole, err
 }
 
-// add counts what the query reads of s.
-func (est *Estimate) add(s *source) {
-	blocks := slices.Collect(s.blocks)
-	if len(blocks) > 0 {
-		est.Segments++
-	}
-	est.Blocks += len(blocks)
-	for _, b := range blocks {
-		est.Records += int64(b.Records)
-		est.Text += int64(b.RawSize)
-		if !s.hot {
-			est.Bytes += int64(b.Size())
-		}
-	}
-	for len(blocks) > 0 && !s.hot {
-		n, size := together(blocks, len(blocks) <= 2*s.sc.e.cfg.Workers)
-		if s.tail.slice(blocks[0].Offset, size) == nil {
-			est.Reads++
-		}
-		blocks = blocks[n:]
-	}
+// Part answers a part of it, or the query with another limit: it lists anew.
+func (s *Survey) Part(ctx context.Context, q Query, emit func(Record) error) (*Answer, error) {
+	return s.e.runWith(ctx, q, emit, s.held, nil)
 }
 
-// together tells how many of the blocks one read brings, and how many bytes these are.
-func together(blocks []segment.BlockInfo, alone bool) (n, size int) {
-	text := 0
-	for i, b := range blocks {
-		if i > 0 && (alone || b.Offset != blocks[0].Offset+int64(size) || size+b.Size() > readSize || text+b.RawSize > readText) {
-			return i, size
+// RunCold answers of what is in the bucket alone.
+func (e *Engine) RunCold(ctx context.Context, q Query, emit func(Record) error) (*Answer, error) {
+	return e.runWith(ctx, q, emit, &held{}, nil)
+}
+
+// Note adds a problem to an answer, unless it names it already.
+func (a *Answer) Note(p Problem) {
+	if errors.Is(p.Err, objstore.ErrIncomplete) {
+		for _, q := range a.Problems {
+			if errors.Is(q.Err, objstore.ErrIncomplete) {
+				return // one bucket is away: it lacks in every listing
+			}
 		}
-		size, text = size+b.Size(), text+b.RawSize
 	}
-	return len(blocks), size
+	a.note(p)
 }

@@ -70,7 +70,7 @@ func toTexts(all [][]byte) (texts []string) {
 	return texts
 }
 
-// MarshalJSON implements json.Marshaler. Idle is left out.
+// MarshalJSON implements json.Marshaler. Idle and Watch are left out.
 func (q Query) MarshalJSON() ([]byte, error) {
 	w := wireQuery{
 		Topic: q.Topic, From: wireID{q.Range.From}, To: wireID{q.Range.To}, Sources: toBytes(q.Sources.Texts()), Newest: q.Newest, Limit: q.Limit,
@@ -133,7 +133,7 @@ var kinds = []struct {
 	word string
 	err  error
 }{
-	{"foreign", ErrForeign}, {"gone", ErrGone}, {"unflushed", ErrHotTooLarge}, {"bucket", objstore.ErrIncomplete}, {"sources", ErrManySources},
+	{"foreign", ErrForeign}, {"gone", ErrGone}, {"unflushed", ErrHotTooLarge}, {"bucket", objstore.ErrIncomplete}, {"sources", ErrManySources}, {"time", ErrTimeLimit},
 }
 
 // wireProblem is a Problem as JSON.
@@ -202,7 +202,7 @@ func (p *Problem) UnmarshalJSON(b []byte) error {
 func (a *Answer) Add(b *Answer) {
 	a.Count += b.Count
 	for _, p := range b.Problems {
-		a.note(p)
+		a.Note(p)
 	}
 	a.Unlisted += b.Unlisted
 	if a.Required == "" {

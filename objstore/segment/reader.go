@@ -218,6 +218,33 @@ func (d *Decoder) ids(b *Block, s *Segment, info BlockInfo, raw []byte, bare boo
 	return nil
 }
 
+// Runs decodes the IDs of a block of s alone, without its text. raw is the block's ID column: IDsSize bytes, which stand
+// behind the TextSize bytes of text. The checksum in the index is of both; the runs are only known to agree with the rest of the index.
+func (d *Decoder) Runs(s *Segment, info BlockInfo, raw []byte) ([]Run, error) {
+	var b Block
+	err := func() error {
+		columns, err := d.frame(&d.columns, raw, kindIDs, maxIDs)
+		if err != nil {
+			return err
+		}
+		if err := decodeIDs(&b, columns, s.sessions); err != nil {
+			return err
+		}
+		var n uint64
+		for _, r := range b.Runs {
+			n += uint64(r.N)
+		}
+		if n != uint64(info.Records) || !b.Sorted() || b.First() != info.First || b.Last() != info.Last {
+			return fmt.Errorf("%w: IDs are not those of the index", ErrCorrupt)
+		}
+		return nil
+	}()
+	if err != nil {
+		return nil, fmt.Errorf("block at offset %d: %w", info.Offset, err)
+	}
+	return b.Runs, nil
+}
+
 // Block decodes a block of s: text and IDs.
 func (d *Decoder) Block(b *Block, s *Segment, info BlockInfo, raw []byte) error {
 	if err := d.Text(b, info, raw); err != nil {

@@ -1,0 +1,5 @@
+package spread
+
+const querierRole = "OKLOG_TEST_QUERIER"
+
+func runQuerier(string) error { return nil }
