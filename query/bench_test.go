@@ -30,6 +30,12 @@ func corpus(tb testing.TB, most int) (bucket objstore.Bucket, texts [][]byte) {
 	if err != nil || len(files) == 0 {
 		tb.Fatalf("there is no %s (%v): set CORPORA to a folder of NAME.log files", logFiles(), err)
 	}
+	return corpusOf(tb, files, most)
+}
+
+// corpusOf stores some logs as corpus does.
+func corpusOf(tb testing.TB, files []string, most int) (bucket objstore.Bucket, texts [][]byte) {
+	tb.Helper()
 	b, err := dir.Open(tb.TempDir(), dir.Config{})
 	if err != nil {
 		tb.Fatal(err)

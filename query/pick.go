@@ -36,9 +36,9 @@ func newPicker(sc *scan, dec *segment.Decoder) picker {
 	return p
 }
 
-// compile makes what finds the records of the query.
+// compile sets what finds the records that the query wants.
 func (p *picker) compile() {
-	if p.q.Pattern != nil {
+	if p.q.Pattern != nil && !p.q.Pattern.All() {
 		p.search = p.q.Pattern.Searcher()
 	}
 	if p.q.Where != nil {

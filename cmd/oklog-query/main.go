@@ -76,6 +76,7 @@ type command struct {
 // commands are all but the search, which has no name.
 func commands() []command {
 	return []command{
+		{"tail", newTail, doTail},
 		{"topics", newTopics, doTopics},
 		{"sources", newSources, doSources},
 		{"stats", newStats, doStats},

@@ -35,6 +35,7 @@ func inside() map[string][]string {
 		"query/api":                           {"objstore/segment", "query", "query/api/wire"},
 		"query/api/wire":                      {"query"},
 		"query/client":                        {"objstore/segment", "query", "query/api/wire"},
+		"query/tail":                          {"objstore/segment", "query"},
 		"objstore":                            nil,
 		"objstore/segment":                    nil,
 		"objstore/dir":                        {"objstore"},
