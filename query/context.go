@@ -65,14 +65,11 @@ func (h heldRunner) Run(ctx context.Context, q Query, emit func(Record) error) (
 }
 
 func (q *Query) checkContext(emit func(Record) error) error {
-	if err := segment.CheckTopic(q.Topic); err != nil {
-		return fmt.Errorf("query: %w", err)
-	}
-	switch {
-	case emit == nil:
+	if emit == nil {
 		return errors.New("query: nowhere to put the records")
-	case q.Before < 0 || q.Before > MaxContext || q.After < 0 || q.After > MaxContext:
-		return fmt.Errorf("query: context of %d and %d records: want 0 to %d", q.Before, q.After, MaxContext)
+	}
+	if err := q.check(); err != nil {
+		return fmt.Errorf("query: %w", err)
 	}
 	return nil
 }

@@ -88,7 +88,7 @@ func (q *Query) check() error {
 	case q.MaxBytes < 0:
 		return fmt.Errorf("at most %d bytes: want at least 1, or 0 for no bound", q.MaxBytes)
 	case q.Before < 0 || q.Before > MaxContext || q.After < 0 || q.After > MaxContext:
-		return fmt.Errorf("%d records before and %d after each: want 0 to %d", q.Before, q.After, MaxContext)
+		return fmt.Errorf("context of %d and %d records: want 0 to %d", q.Before, q.After, MaxContext)
 	}
 	return segment.CheckTopic(q.Topic)
 }
@@ -238,9 +238,6 @@ func (e *Engine) runWith(ctx context.Context, q Query, emit func(Record) error, 
 		r.emit = emit
 	}
 	r.held, r.listed = held, listed
-	if q.Watch != nil {
-		q.Watch(r.meter.stats)
-	}
 	err = r.answer(ctx)
 	r.end()
 	return r.ans, err
@@ -251,6 +248,9 @@ func (e *Engine) begin(q Query) (*run, error) {
 	r := &run{e: e, q: q, ans: &Answer{}, start: e.cfg.Now()}
 	if err := q.check(); err != nil {
 		return r, fmt.Errorf("query: %w", err)
+	}
+	if q.Watch != nil {
+		q.Watch(r.meter.stats)
 	}
 	if q.Pattern != nil && q.Pattern.All() {
 		r.q.Pattern = nil

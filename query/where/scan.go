@@ -300,11 +300,20 @@ func skipSpace(b []byte, i int) int {
 	return i
 }
 
+// endsKey tells which bytes are not part of a key of logfmt.
+var endsKey = func() (ends [256]bool) {
+	for c := range ' ' + 1 {
+		ends[c] = true
+	}
+	ends['='], ends['"'] = true, true
+	return ends
+}()
+
 // logfmt reads key=value, key="value" and keys by themselves from b[i] on.
 func (s *scanner) logfmt(b []byte, i int) {
 	for i < len(b) && s.left > 0 {
 		start := i
-		for i < len(b) && b[i] > ' ' && b[i] != '=' && b[i] != '"' {
+		for i < len(b) && !endsKey[b[i]] {
 			i++
 		}
 		if i == start {
