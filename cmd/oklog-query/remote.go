@@ -19,6 +19,7 @@ import (
 	"oklog/objstore/segment"
 	"oklog/query"
 	"oklog/query/client"
+	"oklog/query/where"
 )
 
 const catServer = "Server"
@@ -137,6 +138,22 @@ func (r *remote) Histogram(ctx context.Context, q question, step time.Duration) 
 		return &query.HistogramAnswer{Answer: &query.Answer{}}, err
 	}
 	return h, nil
+}
+
+// Top implements backend. The records come here, to be counted.
+func (r *remote) Top(ctx context.Context, q question, field where.Path, n int) (*query.TopAnswer, error) {
+	return query.Top(ctx, asked{r, q}, q.query, field, n)
+}
+
+// asked is a question to a server as a query.Runner: what it runs is the question, whatever it is given.
+type asked struct {
+	r *remote
+	q question
+}
+
+// Run implements query.Runner.
+func (a asked) Run(ctx context.Context, _ query.Query, emit func(query.Record) error) (*query.Answer, error) {
+	return a.r.Search(ctx, a.q, emit)
 }
 
 // Topics implements backend.

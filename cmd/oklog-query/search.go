@@ -109,8 +109,11 @@ func hint(ctx context.Context, w io.Writer, b backend, opts options, ans *query.
 func ask(ctx context.Context, b backend, opts options, s streams) (ans *query.Answer, err, broken error) {
 	bar := newProgress(s.stderr, opts.screen)
 	defer bar.stop()
-	if opts.show == showHistogram {
+	switch opts.show {
+	case showHistogram:
 		return histogram(ctx, b, opts, bar.start, bar.around(s.stdout))
+	case showTop:
+		return mostFrequent(ctx, b, opts, bar.start, streams{bar.around(s.stdout), s.stderr, s.log})
 	}
 	w := bufio.NewWriterSize(bar.around(s.stdout), 64<<10)
 	ans, err, broken = feed(ctx, b, question{Request: opts.request, query: opts.query, watch: bar.start}, newSink(w, opts, bar), w)
