@@ -25,7 +25,7 @@ const tailDescription = `Prints the last records of a topic that hold PATTERN, a
 
 Examples:
    oklog-query tail --nats nats://nats:4222 --bucket s3://minio:9000/logs?tls=false --topic web
-   oklog-query tail --topic web -i -E 'error|warn'       (OKLOG_NATS, OKLOG_BUCKET from the environment)
+   oklog-query tail --topic web -i -E 'error|warn'       (OKLOG_NATS from the environment)
    oklog-query tail --topic web -n 0 --source host=web1 --time "connection refused"
    oklog-query tail --topic web --json -m 1 "deploy finished"     (waits for it)
 
