@@ -29,6 +29,7 @@ func inside() map[string][]string {
 		"query":                               append([]string{"query/match", "query/required", "query/where", "query/cache"}, leaves...),
 		"query/match":                         {"query/dfa", "query/required"},
 		"query/where":                         {"query/match", "query/required"},
+		"query/spread":                        {"query", "objstore/segment"},
 		"query/dfa":                           nil,
 		"query/required":                      nil,
 		"query/cache":                         nil,
