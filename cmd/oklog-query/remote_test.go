@@ -160,7 +160,7 @@ func TestServerTail(t *testing.T) {
 		w.Header().Set(wire.Version, "1")
 		w.Header().Set("Content-Type", "text/event-stream")
 		if len(asked) == 1 {
-			fmt.Fprintf(w, "data: %s\n\n: alive\n\nevent: skipped\ndata: {\"count\":3}\n\ndata: %s\n\n", line(1), line(2))
+			fmt.Fprintf(w, "data: %s\n\n: alive\n\nevent: skipped\ndata: {\"count\":3,\"text\":\"gone\"}\n\ndata: %s\n\n", line(1), line(2))
 			return
 		}
 		fmt.Fprintf(w, "data: %s\n\ndata: %s\n\n", line(3), line(4))
@@ -171,7 +171,7 @@ func TestServerTail(t *testing.T) {
 	if out.String() != "line 1\nline 2\nline 3\n" || code != exitFound {
 		t.Errorf("have %s(%d)", out.String(), code)
 	}
-	if have := errs.String(); !strings.HasPrefix(have, "oklog-query: 3 records skipped by the server\n") || !strings.HasSuffix(have, ": asking again from the last record on\n") || strings.Count(have, "\n") != 2 {
+	if have := errs.String(); !strings.HasPrefix(have, "oklog-query: 3 records skipped: gone\n") || !strings.HasSuffix(have, ": asking again from the last record on\n") || strings.Count(have, "\n") != 2 {
 		t.Errorf("have %s", have)
 	}
 	if len(asked) != 2 || !strings.Contains(asked[0], "n=5") || !strings.Contains(asked[1], "from=01KAPV2P4X4Q8S3M6W1Z0N5R02") {

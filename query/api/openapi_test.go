@@ -217,7 +217,7 @@ func TestSchemas(t *testing.T) {
 		}
 	}
 	for name, v := range map[string]any{"Last": wire.Last{}, "End": wire.End{}, "Answer": query.Answer{}, "Stats": query.Stats{}, "Failure": wire.Failure{}, "Histogram": query.HistogramAnswer{}, "Topics": wire.TopicList{},
-		"Sources": wire.SourceList{}, "Skipped": wire.Skipped{}} {
+		"Sources": wire.SourceList{}, "Note": wire.Note{}} {
 		compare(name, at(doc, "components", "schemas", name), reflect.TypeOf(v))
 	}
 }
