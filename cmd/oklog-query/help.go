@@ -56,7 +56,8 @@ Daily use, with the buckets and the topic in a profile:
    oklog-query -o -E 'user=\w+' | sort | uniq -c
    oklog-query --source host=~web.* --show-source -v GET
 
-Without one:
+Without one, from a server, or from buckets and NATS themselves:
+   oklog-query --server https://logs:7651 --token-file ~/.oklog-token --topic web timeout
    oklog-query --bucket file:///var/lib/oklog/bucket --topic web --from 1h "connection refused"
    oklog-query --bucket s3://minio:9000/logs?tls=false --nats nats://nats:4222 --topic web 10.1.2.3
    export OKLOG_BUCKET=s3://minio:9000/logs?tls=false     (OKLOG_NATS, OKLOG_TOPIC as well)
@@ -90,6 +91,8 @@ Profiles are sections of the file ~/.config/oklog/config (or $XDG_CONFIG_HOME/ok
 Flags count before the environment, that before the profile.
 
 Of flags that exclude each other (-i -s -S, -E -F) the last one counts. A command's name is one where it comes first of all: a search for the text ls is oklog-query -e ls, or oklog-query -- ls.
+
+The manual page is oklog-query man | man -l -, and oklog-query completion bash has a shell complete flags and topics.
 
 Exit status: 0 records were found, 1 none, 2 an error, also if the answer is only partial, 130 interrupted.`
 

@@ -111,12 +111,16 @@ func outputFlags() []cli.Flag {
 		&cli.StringFlag{Name: "context", Aliases: []string{"C"}, Category: catOutput, Usage: "print `N` records on either side; -5 is -C5"},
 		&cli.BoolFlag{Name: "count", Aliases: []string{"c"}, Category: catOutput, Usage: "print only how many records there are; with -l by source, with -o how many matches"},
 		&cli.BoolFlag{Name: "list-sources", Aliases: []string{"l", "files-with-matches"}, Category: catOutput, Usage: "print only the sources that have matches"},
-		&cli.BoolFlag{Name: "only-matching", Aliases: []string{"o"}, Category: catOutput, Usage: "print what matches alone, each match on a line"},
+		onlyFlag(),
 		&flags.Optional{StringFlag: &cli.StringFlag{Name: "histogram", Category: catOutput, Usage: "draw how many records there are by time, a row for each `STEP` (10s, 5m, 1d; in UTC), or for one that fits"}, Alone: automatic},
 		&cli.StringFlag{Name: "top", Category: catOutput, Usage: "print the most frequent values of `FIELD` (user.id, items[].price), and how many records have them; -m is how many values", DefaultText: "10 of them"},
 		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Category: catOutput, Usage: "print nothing: the exit status tells"},
 		&cli.StringFlag{Name: "color", Aliases: []string{"colour"}, Category: catOutput, Usage: "`WHEN` to use colours: auto (on a terminal, without NO_COLOR), always or never", DefaultText: "auto"},
 	}
+}
+
+func onlyFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "only-matching", Aliases: []string{"o"}, Category: catOutput, Usage: "print what matches alone, each match on a line"}
 }
 
 // recordFlags say what is printed of a record.
@@ -327,7 +331,7 @@ func parseContext(c *cli.Context) (before, after int, err error) {
 
 // parseShow says what is printed.
 func (opts *options) parseShow(c *cli.Context) error {
-	list, counts, only := c.Bool("list-sources"), c.Bool("count"), c.Bool("only-matching")
+	list, counts, only := c.Bool("list-sources"), c.Bool("count"), opts.look.only
 	switch {
 	case c.String("histogram") != "" && c.String("top") != "":
 		return errors.New("--histogram and --top are different questions: ask one after the other")
@@ -345,20 +349,21 @@ func (opts *options) parseShow(c *cli.Context) error {
 		opts.show = showSourceCounts
 	case list:
 		opts.show = showSources
-	case counts && only && !c.Bool("invert-match"):
+	case counts && only:
 		opts.show = showMatches
 	case counts:
 		opts.show = showCount
-	case only && opts.look.json:
-		return errors.New("-o prints matches, and --json whole records: leave one of them out")
 	}
-	opts.look.only = only && !c.Bool("invert-match")
 	return nil
 }
 
 // parseLook says how records are printed.
 func parseLook(c *cli.Context, sc screen) (l look, err error) {
 	l = look{ulid: c.Bool("ulid"), source: c.Bool("show-source"), json: c.Bool("json"), end: '\n'}
+	l.only = c.Bool("only-matching") && !c.Bool("invert-match")
+	if l.only && l.json && !c.Bool("count") {
+		return l, errors.New("-o prints matches, and --json whole records: leave one of them out")
+	}
 	l.time = c.Bool("time") || sc.terminal && !c.Bool("no-time") && !c.Bool("only-matching")
 	if c.Bool("null") {
 		l.end = 0

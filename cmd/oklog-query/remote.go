@@ -27,7 +27,7 @@ const catServer = "Server"
 // serverFlags name a server that is asked instead of buckets.
 func serverFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "server", Category: catServer, EnvVars: []string{"OKLOG_SERVER"}, Usage: "ask the oklog server at `URL`, such as https://logs:8080, instead of buckets"},
+		&cli.StringFlag{Name: "server", Category: catServer, EnvVars: []string{"OKLOG_SERVER"}, Usage: "ask the oklog server at `URL`, such as https://logs:7651, instead of buckets"},
 		&cli.StringFlag{Name: "token-file", Category: catServer, EnvVars: []string{"OKLOG_TOKEN_FILE"}, Usage: "`FILE` with the token for it"},
 		&cli.StringFlag{Name: "token", Category: catServer, EnvVars: []string{"OKLOG_TOKEN"}, Usage: "the `TOKEN` itself; other users of the machine see what is among the arguments"},
 		&cli.StringFlag{Name: "server-ca", Category: catServer, EnvVars: []string{"OKLOG_SERVER_CA"}, Usage: "`FILE` with the authorities that vouch for it", DefaultText: "the system's"},

@@ -29,7 +29,7 @@ Examples:
    oklog-query tail -n 0 --source host=web1 --time "connection refused"
    oklog-query tail --json -m 1 "deploy finished"     waits for it
    oklog-query tail --nats nats://nats:4222 --bucket s3://minio:9000/logs?tls=false --topic web
-   oklog-query tail --server https://logs:8080 --topic web
+   oklog-query tail --server https://logs:7651 --topic web
 
 Records come from NATS as forwarders publish them. The last ones, and what was missed while NATS was away, are read from what is not flushed yet and from --bucket; without it, what is flushed already is not found. Each record is printed once. Records that were missed and not found are counted: "N records skipped" on standard error, as everything that is not a record. Whether they match is not known of them. Records are printed as they come, those of a source in their order. With --server, the server does all that; where it ends, or is away, it is asked again from the last record on.
 
@@ -57,6 +57,7 @@ func newTail() *cli.App {
 			&cli.StringFlag{Name: "lines", Aliases: []string{"n"}, Category: catOutput, Value: "10", Usage: "print the last `N` records that match, first; 0: none"},
 			&cli.StringFlag{Name: "limit", Aliases: []string{"m", "max-count"}, Category: catOutput, Usage: "end after `N` records", DefaultText: "no limit"},
 			&cli.StringFlag{Name: "color", Aliases: []string{"colour"}, Category: catOutput, Usage: "`WHEN` to use colours: auto (on a terminal, without NO_COLOR), always or never", DefaultText: "auto"},
+			onlyFlag(),
 		}, recordFlags(catOutput), placeFlags()),
 	}
 }
