@@ -13,7 +13,8 @@
 //
 //   - A range is two ULIDs, [From, To). ParseRange makes one of what people type.
 //   - A source is what has blocks: a segment in the bucket (cold), or a batch that no ingester has flushed
-//     yet (hot). Each is one input of the merge.
+//     yet (hot). Each is one input of the merge. (Where a query is restricted to sources, or these are listed, it is where records come from: their
+//     attributes.)
 //   - A sieve is what a pattern asks filters: an expression over grams (required, and segment's filter).
 //   - A task is one block to be fetched, decoded and matched. Its result is a block of
 //     the records that the query wants.
@@ -31,8 +32,15 @@
 //   - Requests wait for each other at most four times in a row, however many segments there are: a listing, tails, filters, blocks.
 //     Each kind is made for many segments at once, within bounds.
 //   - It streams: the first records are put out while the rest is being read, and a limit ends the reading.
+//   - What nobody looks at is not read or decompressed: texts where only IDs count (Query.IDsOnly, CountOnly), blocks where the ends of
+//     segments tell enough (Estimate, SourcesOf).
 //   - Memory is bounded by bytes (Config.MaxBytes, Config.MaxHotBytes), whatever the range; beyond that there is
 //     one packed block for each of the segments that overlap, of what was found in it.
+//
+// Using it: open a bucket (objstore/dir, objstore/s3, or objstore/open for the words that people type), give it to New, write a Request,
+// Compile it, and Run the Query. Look at Answer.Problems, always: an answer without an error may still lack records. Besides records,
+// Histogram counts by time, Engine.SourcesOf and Topics tell what there is, and Engine.Estimate what a query would read. What only needs
+// a Runner, as Histogram does, also works with one that has its engines elsewhere. The examples show it whole.
 //
 // It does not know who publishes records or how (Hot is all that it sees of that), prints nothing and retries
 // nothing: the bucket does.

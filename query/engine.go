@@ -16,6 +16,8 @@ import (
 	"oklog/objstore/segment"
 	"oklog/query/cache"
 	"oklog/query/match"
+	"oklog/query/required"
+	"oklog/query/where"
 )
 
 // Hot tells which batches are published and not in a segment yet.
@@ -53,6 +55,7 @@ type Query struct {
 	Topic   string
 	Range   Range
 	Pattern *match.Program // nil: every record
+	Where   *where.Expr    // what has to hold of each record besides; nil: nothing
 	Sources *Sources       // nil: of every source
 	Newest  bool           // the newest record first
 	Limit   int64          // records that match to put out at most; 0: no limit
@@ -66,9 +69,28 @@ type Query struct {
 	MaxBytes int64
 	// CountOnly leaves out emit: only Answer.Count is wanted.
 	CountOnly bool
+	// IDsOnly puts out records without their texts: IDs, sources and what belongs together. Where nothing is looked for in the texts they
+	// are not decompressed.
+	IDsOnly bool
 	// Idle, if set, is called when the query is about to wait: a good moment to flush what emit has put
 	// into a buffer. It is called by the goroutine that calls emit.
 	Idle func()
+	// Watch, if set, is called once, before anything is read, with a function that tells what the query has cost so far. That
+	// one may be called from any goroutine, and whenever.
+	Watch func(cost func() Stats)
+}
+
+// required is what a record must hold for the query to want it; nil if nothing is asked of records.
+func (q *Query) required() *required.Expr {
+	switch {
+	case q.Pattern != nil && q.Where != nil:
+		return required.And(q.Pattern.Required(), q.Where.Required())
+	case q.Pattern != nil:
+		return q.Pattern.Required()
+	case q.Where != nil:
+		return q.Where.Required()
+	}
+	return nil
 }
 
 // Record is what a query puts out.
@@ -183,36 +205,58 @@ const maxListings = 4
 
 // Run implements Runner.
 func (e *Engine) Run(ctx context.Context, q Query, emit func(Record) error) (*Answer, error) {
+	if (q.Before != 0 || q.After != 0) && !q.CountOnly {
+		return e.runContext(ctx, q, emit)
+	}
 	return e.runWith(ctx, q, emit, nil, nil)
 }
 
-// runWith is Run on what a survey holds, and has listed; without one, or with nil, it holds, and lists, by itself.
+// runWith answers a query without context on what a survey holds, and has listed; without one, or with nil, it holds, and lists, by
+// itself.
 func (e *Engine) runWith(ctx context.Context, q Query, emit func(Record) error, held *held, listed *[]objstore.Info) (*Answer, error) {
-	ans := &Answer{}
-	if err := q.check(); err != nil {
-		return ans, err
+	r, err := e.begin(q)
+	switch {
+	case err != nil:
+		return r.ans, err
+	case q.CountOnly:
+	case emit == nil:
+		return r.ans, errors.New("query: nowhere to put the records")
+	default:
+		r.emit = emit
 	}
-	if q.CountOnly {
-		emit = nil
-	} else if emit == nil {
-		return ans, errors.New("query: nowhere to put the records")
+	r.held, r.listed = held, listed
+	if q.Watch != nil {
+		q.Watch(r.meter.stats)
+	}
+	err = r.answer(ctx)
+	r.end()
+	return r.ans, err
+}
+
+// begin checks a query and makes a run of it.
+func (e *Engine) begin(q Query) (*run, error) {
+	r := &run{e: e, q: q, ans: &Answer{}, start: e.cfg.Now()}
+	if err := q.check(); err != nil {
+		return r, err
 	}
 	if q.Pattern != nil && q.Pattern.All() {
-		q.Pattern = nil
+		r.q.Pattern = nil
 	}
-	r := &run{e: e, q: q, emit: emit, ans: ans, start: e.cfg.Now(), held: held, listed: listed}
-	if q.Pattern != nil {
-		ans.Required = q.Pattern.Required().String()
+	if needed := r.q.required(); needed != nil {
+		r.ans.Required = needed.String()
 		if !q.Brute {
-			r.sieve = newSieve(q.Pattern.Required())
-			ans.Sieved = r.sieve != nil
+			r.sieve = newSieve(needed)
+			r.ans.Sieved = r.sieve != nil
 		}
 	}
-	err := r.answer(ctx)
-	ans.Stats = r.meter.stats()
-	ans.Stats.Time.Total = e.cfg.Now().Sub(r.start)
-	ans.Stats.Records.Found = r.found
-	return ans, err
+	return r, nil
+}
+
+// end puts into the answer what the run has cost.
+func (r *run) end() {
+	r.ans.Stats = r.meter.stats()
+	r.ans.Stats.Time.Total = r.e.cfg.Now().Sub(r.start)
+	r.ans.Stats.Records.Found = r.found
 }
 
 // run is one query.
@@ -220,6 +264,7 @@ type run struct {
 	e     *Engine
 	q     Query
 	emit  func(Record) error
+	tally func(ms uint64, n int64) error // besides emit, for many at once; nil: none
 	ans   *Answer
 	start time.Time
 	meter meter
@@ -285,9 +330,28 @@ func (r *run) pass(ctx context.Context, hot []*source, gone map[string]bool, fin
 	if r.q.Range.Empty() {
 		return "", nil
 	}
-	infos, err := r.list(ctx)
+	candidates, err := r.candidates(ctx)
 	if err != nil {
 		return "", err
+	}
+	sc := newScan(r, gone, final)
+	if r.q.MaxBytes > 0 {
+		if err := sc.afford(ctx, candidates); err != nil {
+			return "", err
+		}
+	}
+	err = sc.merge(ctx, candidates, hot)
+	if moved, ok := errors.AsType[*movedError](err); ok {
+		return moved.key, nil
+	}
+	return "", err
+}
+
+// candidates lists the segments of the range, in the order in which a merge needs them.
+func (r *run) candidates(ctx context.Context) ([]candidate, error) {
+	infos, err := r.list(ctx)
+	if err != nil {
+		return nil, err
 	}
 	p := makePlan(infos, r.q.Topic, r.q.Range, r.q.Newest)
 	r.meter.add(func(s *Stats) {
@@ -297,17 +361,7 @@ func (r *run) pass(ctx context.Context, hot []*source, gone map[string]bool, fin
 	for _, f := range p.foreign {
 		r.ans.note(f)
 	}
-	sc := newScan(r, gone, final)
-	if r.q.MaxBytes > 0 {
-		if err := sc.afford(ctx, p.candidates); err != nil {
-			return "", err
-		}
-	}
-	err = sc.merge(ctx, p.candidates, hot)
-	if moved, ok := errors.AsType[*movedError](err); ok {
-		return moved.key, nil
-	}
-	return "", err
+	return p.candidates, nil
 }
 
 // list makes the listings of the range, some at once; but for what a survey has listed.
@@ -390,6 +444,9 @@ func (r *run) take(sc *scan, c *segment.Cursor, n int) error {
 		r.first()
 		return nil
 	}
+	if r.tally != nil && r.q.Limit == 0 && !sc.pieces {
+		return r.takeRuns(c, n)
+	}
 	for range n {
 		rec := Record{Record: c.Next()}
 		rec.Joined = r.joined(rec.Record)
@@ -415,6 +472,21 @@ func (r *run) take(sc *scan, c *segment.Cursor, n int) error {
 		if r.q.Limit > 0 && r.ans.Count >= r.q.Limit && !r.goesOn(rec.Piece) {
 			r.limited = true
 			return segment.ErrStop
+		}
+	}
+	return nil
+}
+
+// takeRuns is take where only the times matter, and nothing is a piece.
+func (r *run) takeRuns(c *segment.Cursor, n int) error {
+	r.first()
+	for ids := range c.Runs(n) {
+		r.last, r.piece, r.any = ids.Last(), 0, true
+		r.found += int64(ids.N)
+		r.ans.Count += int64(ids.N)
+		if err := r.tally(ids.Time, int64(ids.N)); err != nil {
+			r.limited = true
+			return err
 		}
 	}
 	return nil

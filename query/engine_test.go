@@ -733,3 +733,22 @@ func TestFewReads(t *testing.T) {
 }
 
 var _ io.ReaderAt = bytesAt(nil)
+
+// What a query meets again after a new listing is told once.
+func TestProblemsAreToldOnce(t *testing.T) {
+	mem := objstore.NewMemory("test", time.Now)
+	torn := store(t, mem, "web", 0, 0, lines(1, day0, 100))[0]
+	replace(t, mem, torn, content(t, mem, torn)[:300])
+	replace(t, mem, "web/2026-11-20/00/notes.txt", []byte("foreign"))
+	gone := store(t, mem, "web", 0, 0, lines(2, day0.Add(time.Second), 100))[0]
+	b := &bucketFunc{Bucket: mem, get: func(ctx context.Context, key string, off int64, p []byte) (int, error) {
+		if key == gone {
+			return 0, objstore.ErrNotFound
+		}
+		return mem.Get(ctx, key, off, p)
+	}}
+	ans, err := newEngine(t, Config{Bucket: b}).Run(t.Context(), Query{Topic: "web", Range: everything(), CountOnly: true}, nil)
+	if err != nil || len(ans.Problems) != 3 || ans.Stats.Listings != 2 {
+		t.Errorf("%v, %d listings: %v", err, ans.Stats.Listings, ans.Problems)
+	}
+}

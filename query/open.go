@@ -2,12 +2,10 @@ package query
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"io"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -253,62 +251,4 @@ func (t *tail) slice(off int64, size int) []byte {
 		return nil
 	}
 	return t.b[off-t.off:][:size]
-}
-
-// afford fails with a TooMuchError if reading the candidates takes more than the query may.
-func (sc *scan) afford(ctx context.Context, candidates []candidate) error {
-	var listed int64
-	for _, c := range candidates {
-		listed += c.size
-	}
-	if listed <= sc.q.MaxBytes {
-		return nil
-	}
-	// What their filters leave may still be less. Without a cache, what tells that is read twice.
-	times := int64(2)
-	if sc.e.cfg.Cache != nil {
-		times = 1
-	}
-	before := sc.meter.stats()
-	opened, ctx := errgroup.WithContext(ctx)
-	opened.SetLimit(openAhead)
-	sc.ctx = ctx
-	var blocks atomic.Int64
-	check := func() error {
-		r := sc.meter.stats().Requests
-		n := blocks.Load() + times*(r.Fetched-before.Requests.Fetched) + r.Cached - before.Requests.Cached
-		if n > sc.q.MaxBytes {
-			return &TooMuchError{Bytes: n, Max: sc.q.MaxBytes, Segments: len(candidates)}
-		}
-		return ctx.Err()
-	}
-	for _, c := range candidates {
-		if ctx.Err() != nil {
-			break
-		}
-		opened.Go(func() error {
-			blocks.Add(sc.cost(c))
-			return check()
-		})
-	}
-	err := opened.Wait()
-	sc.meter.add(func(s *Stats) { s.Segments = before.Segments })
-	return err
-}
-
-// cost is how many bytes of a segment's blocks a query reads.
-func (sc *scan) cost(c candidate) (n int64) {
-	s := &source{sc: sc, candidate: c, first: c.name.First, last: c.name.Last}
-	s.open()
-	sc.opened.Add(-s.tables)
-	defer s.tail.letGo()
-	if s.err != nil {
-		return s.size
-	}
-	for i, b := range s.seg.Blocks {
-		if sc.q.Range.Overlaps(b.First, b.Last) && (s.kept == nil || s.kept.Has(i)) {
-			n += int64(b.Size())
-		}
-	}
-	return n
 }

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"slices"
+	"time"
 
 	"github.com/oklog/ulid/v2"
 
 	"oklog/objstore/segment"
 	"oklog/query/match"
+	"oklog/query/where"
 )
 
 // picker decodes blocks and finds the records that the query wants. Each worker has one.
@@ -19,7 +21,8 @@ type picker struct {
 	q     *Query
 	meter *meter
 
-	search  *match.Searcher  // nil: every record is wanted
+	search  *match.Searcher  // finds what the pattern matches, or what where may hold of; nil: every record is looked at
+	where   *where.Matcher   // what else has to hold of a record; nil: nothing
 	wanted  map[uint64]bool  // of these sessions; nil: of all
 	block   *segment.Block   // the one being looked at
 	lines   []match.Line     // in it
@@ -27,10 +30,41 @@ type picker struct {
 	scratch segment.Block
 }
 
+// newPicker makes a picker for one worker of a scan.
+func newPicker(sc *scan, dec *segment.Decoder) picker {
+	p := picker{ctx: sc.ctx, dec: dec, e: sc.e, q: &sc.q, meter: &sc.meter, block: sc.e.block()}
+	p.compile()
+	return p
+}
+
+// compile makes what finds the records of the query.
+func (p *picker) compile() {
+	if p.q.Pattern != nil {
+		p.search = p.q.Pattern.Searcher()
+	}
+	if p.q.Where != nil {
+		p.where = p.q.Where.Matcher()
+		if program := p.q.Where.Program(); p.search == nil && program != nil {
+			p.search = program.Searcher()
+		}
+	}
+}
+
 // pick decodes the block of t and sets its result.
 func (p *picker) pick(seg *segment.Segment, t *task, raw []byte) error {
 	now := p.e.cfg.Now
 	start := now()
+	if p.bare() {
+		if err := p.dec.Bare(p.block, seg, t.info, raw); err != nil {
+			return err
+		}
+		decoded := now()
+		if err := p.match(t); err != nil {
+			return err
+		}
+		p.picked(t, 0, decoded.Sub(start), now().Sub(decoded))
+		return nil
+	}
 	if n := t.info.RawSize; cap(p.block.Text) < n && n > segment.BlockSize/2 && n <= segment.BlockSize {
 		p.block.Text = roomFor(segment.BlockSize)
 	}
@@ -54,18 +88,32 @@ func (p *picker) pick(seg *segment.Segment, t *task, raw []byte) error {
 		}
 		decode, match = decode+whole.Sub(searched), match+now().Sub(whole)
 	}
+	p.picked(t, t.info.RawSize, decode, match)
+	return nil
+}
+
+// picked notes what the block of t has cost, with text bytes of text decompressed.
+func (p *picker) picked(t *task, text int, decode, match time.Duration) {
 	p.meter.add(func(s *Stats) {
 		s.Blocks.Read++
 		if t.result != nil {
 			s.Blocks.Matched++
 		}
 		s.Records.Scanned += int64(t.info.Records)
-		s.Requests.Decoded += int64(t.info.RawSize)
+		s.Requests.Decoded += int64(text)
 		s.Time.Decode += decode
 		s.Time.Match += match
 	})
-	return nil
 }
+
+// noText tells that the texts of what is found are not wanted.
+func (p *picker) noText() bool { return p.q.CountOnly || p.q.IDsOnly }
+
+// bare tells that nobody looks at the texts at all.
+func (p *picker) bare() bool { return p.search == nil && p.where == nil && p.noText() }
+
+// every tells that all records are wanted.
+func (p *picker) every() bool { return p.search == nil && p.wanted == nil && p.where == nil }
 
 // stretch is how much text is searched before the picker looks whether the query has ended, in bytes.
 const stretch = 512 << 10
@@ -109,22 +157,33 @@ func (p *picker) match(t *task) error {
 	if lo == hi {
 		return nil
 	}
-	if p.search == nil && p.wanted == nil && !q.Newest && !q.CountOnly {
+	if p.every() && !q.Newest {
 		p.all(t, c, lo, hi)
 		return nil
 	}
+	p.find(c, lo, hi)
+	if err := p.ctx.Err(); err != nil {
+		return err
+	}
+	p.copyFound(t)
+	return nil
+}
+
+// find finds the records of the block from lo up to hi that are wanted. c stands before the first.
+func (p *picker) find(c segment.Cursor, lo, hi int) {
+	b, q := p.block, p.q
 	p.found = p.found[:0]
 	most := p.most()
 	switch {
 	case p.search == nil || b.MultiLine():
-		if p.search == nil && p.wanted == nil && q.Newest {
+		if p.every() && q.Newest {
 			lo = max(lo, hi-most)
 		}
 		for i := range hi {
-			if i%64 == 0 && (p.ctx.Err() != nil || p.trim(most)) {
+			if i%64 == 0 && p.enough(most) {
 				break
 			}
-			if r := c.Next(); i >= lo && p.wants(r.ID) && (p.search == nil || p.search.Match(r.Text)) {
+			if r := c.Next(); i >= lo && p.wants(r.ID) && (p.search == nil || p.search.Match(r.Text)) && p.holds(r) {
 				p.found = append(p.found, r)
 			}
 		}
@@ -136,10 +195,15 @@ func (p *picker) match(t *task) error {
 				// As many in the rest of the block, presumably.
 				p.found = slices.Grow(p.found, min(len(p.lines)*(len(b.Text)-at)/len(text), b.Len()-len(p.found), max(most, len(p.lines))))
 			}
-			for _, l := range p.lines {
+			for n, l := range p.lines {
+				if n%64 == 63 && p.where != nil && p.enough(most) {
+					break
+				}
 				c.PassLines(at + l.Start)
 				if i := b.Len() - c.Left(); i >= lo && i < hi && p.wants(c.ID()) {
-					p.found = append(p.found, c.Next())
+					if r := c.Next(); p.holds(r) {
+						p.found = append(p.found, r)
+					}
 				}
 			}
 			if p.trim(most) {
@@ -148,11 +212,6 @@ func (p *picker) match(t *task) error {
 		}
 	}
 	p.trim(most)
-	if err := p.ctx.Err(); err != nil {
-		return err
-	}
-	p.copyFound(t)
-	return nil
 }
 
 // wants tells whether the record is of a source that the query wants.
@@ -163,6 +222,12 @@ func (p *picker) wants(id ulid.ULID) bool {
 	_, session, _ := segment.SplitID(id)
 	return p.wanted[session]
 }
+
+// holds tells whether Query.Where holds of the record.
+func (p *picker) holds(r segment.Record) bool { return p.where == nil || p.where.Match(r.Text) }
+
+// enough tells that what follows in the block does not matter, or that the query has ended.
+func (p *picker) enough(most int) bool { return p.ctx.Err() != nil || p.trim(most) }
 
 // most is how many of the block's records the query can put out: beyond a limit, none. Pieces of one record count once.
 func (p *picker) most() int {
@@ -185,8 +250,8 @@ func (p *picker) trim(most int) bool {
 
 // all makes the records from lo up to hi the result.
 func (p *picker) all(t *task, c segment.Cursor, lo, hi int) {
-	if lo == 0 && hi == p.block.Len() {
-		t.result, t.whole, t.pieces = p.block, true, true
+	if lo == 0 && hi == p.block.Len() && !p.bare() { // a bare one is small, and its memory large
+		t.result, t.whole, t.pieces = p.block, true, p.block.Cut()
 		p.block = p.e.block()
 		return
 	}
@@ -194,7 +259,7 @@ func (p *picker) all(t *task, c segment.Cursor, lo, hi int) {
 	c.AppendTo(&p.scratch, lo)
 	out := &segment.Block{Sources: p.block.Sources}
 	c.AppendTo(out, hi-lo)
-	t.result, t.pieces = out, true // there may be some
+	t.result, t.pieces = out, out.Cut()
 }
 
 // runs is how many runs what was found makes.
@@ -221,8 +286,8 @@ func (p *picker) copyFound(t *task) {
 		size += len(r.Text) + 1
 		t.pieces = t.pieces || r.Piece != 0
 	}
-	if p.q.CountOnly && !t.pieces {
-		size = len(p.found) // the IDs are enough
+	if p.noText() {
+		size = len(p.found)
 	}
 	out := &segment.Block{Sources: p.block.Sources, Text: make([]byte, 0, size)}
 	out.Runs = make([]segment.Run, 0, p.runs())
@@ -231,7 +296,7 @@ func (p *picker) copyFound(t *task) {
 		if p.q.Newest {
 			r = p.found[len(p.found)-1-i]
 		}
-		if p.q.CountOnly && !t.pieces {
+		if p.noText() {
 			r.Text = nil
 		}
 		out.Append(r.ID, r.Text, r.Piece)

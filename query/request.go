@@ -7,6 +7,7 @@ import (
 
 	"oklog/objstore/segment"
 	"oklog/query/match"
+	"oklog/query/where"
 )
 
 // Request is a query as people and programs write it. Compile makes a Query of it.
@@ -23,6 +24,8 @@ type Request struct {
 	Word       bool // what matches has to be whole words
 	Invert     bool // the records that do not match
 
+	// Where are expressions over the text and the fields of records (package where). All have to hold, besides the pattern.
+	Where []string
 	// Sources restrict the query to some sources: KEY=VALUE, KEY!=VALUE, KEY=~REGEX, KEY!~REGEX. All have to hold.
 	Sources []string
 
@@ -44,7 +47,7 @@ const MaxContext = 10_000
 
 // ParamError is an error about one parameter of a request.
 type ParamError struct {
-	// Param is its name as oklog-query's flag and as the HTTP API's parameter, without dashes: topic, from, to, pattern, source, limit,
+	// Param is its name as oklog-query's flag and as the HTTP API's parameter, without dashes: topic, from, to, pattern, where, source, limit,
 	// before, after, max-bytes.
 	Param string
 	Err   error
@@ -99,6 +102,9 @@ func (r *Request) Compile(now time.Time) (Query, error) {
 	}
 	if !program.All() {
 		q.Pattern = program
+	}
+	if q.Where, err = where.ParseAll(r.Where); err != nil {
+		return q, paramError("where", "--where: %w", err)
 	}
 	if q.Sources, err = ParseSources(r.Sources); err != nil {
 		return q, &ParamError{"source", err}

@@ -491,36 +491,42 @@ func (sc *scan) reach(s *source) bool {
 		}
 	}
 	s.tasks = []*task{}
-	var skipped, pruned int
 	if s.err == nil {
 		s.wanted = sc.q.Sources.of(s.seg.Sources)
-		none := s.wanted != nil && len(s.wanted) == 0
-		for i, info := range s.seg.Blocks {
-			if !sc.q.Range.Overlaps(info.First, info.Last) {
-				skipped++
-				continue
-			}
-			if none || s.kept != nil && !s.kept.Has(i) {
-				pruned++
-				continue
-			}
+		for info := range s.blocks {
 			s.tasks = append(s.tasks, &task{
 				info: info, bound: sc.edge(info.First, info.Last),
 				started: make(chan struct{}), done: make(chan struct{}),
 				held: int64(info.Size()) + int64(info.RawSize) + perRecord*int64(info.Records),
 			})
 		}
-		sc.meter.add(func(st *Stats) {
-			st.Blocks.Total += len(s.seg.Blocks)
-			st.Blocks.OutOfRange += skipped
-			st.Blocks.Pruned += pruned
-		})
 	}
 	if sc.q.Newest {
 		slices.Reverse(s.tasks)
 	}
 	s.left.Store(int64(len(s.tasks)))
 	return true
+}
+
+// blocks yields the blocks of s that the query has to read, and notes how many are left out.
+func (s *source) blocks(yield func(segment.BlockInfo) bool) {
+	var skipped, pruned int
+	none := s.wanted != nil && len(s.wanted) == 0
+	for i, info := range s.seg.Blocks {
+		switch {
+		case !s.sc.q.Range.Overlaps(info.First, info.Last):
+			skipped++
+		case none || s.kept != nil && !s.kept.Has(i):
+			pruned++
+		case !yield(info):
+			return
+		}
+	}
+	s.sc.meter.add(func(st *Stats) {
+		st.Blocks.Total += len(s.seg.Blocks)
+		st.Blocks.OutOfRange += skipped
+		st.Blocks.Pruned += pruned
+	})
 }
 
 // overhead is what s takes of the budget until its last task has a result. (The bytes of a hot one are
@@ -609,10 +615,7 @@ func (sc *scan) worker() {
 		defer sc.e.decoders.Put(dec)
 	}
 	var packer *segment.Packer
-	p := picker{ctx: sc.ctx, dec: dec, e: sc.e, q: &sc.q, meter: &sc.meter, block: sc.e.block()}
-	if sc.q.Pattern != nil {
-		p.search = sc.q.Pattern.Searcher()
-	}
+	p := newPicker(sc, dec)
 	defer func() { sc.e.recycle(p.block) }()
 	for r := range sc.work {
 		failed := r.err

@@ -63,16 +63,12 @@ const surveyReads = 32 // indexes of large segments read at once
 // says, which is told how many bytes there are of all, it reads the index; where that cannot be had, the segment is one extent.
 // With Query.MaxBytes it fails as Run would.
 func (e *Engine) Survey(ctx context.Context, q Query, large func(stored int64, sieved bool) int64) (*Survey, error) {
-	s := &Survey{e: e, held: &held{}, ans: &Answer{}}
-	if err := q.check(); err != nil {
+	r, err := e.begin(q)
+	s := &Survey{e: e, held: &held{}, ans: r.ans, Sieved: r.sieve != nil}
+	if err != nil {
 		return s, err
 	}
-	r := &run{e: e, q: q, ans: s.ans, start: e.cfg.Now()}
-	if q.Pattern != nil && !q.Pattern.All() && !q.Brute {
-		r.sieve = newSieve(q.Pattern.Required())
-	}
-	s.Sieved = r.sieve != nil
-	err := s.look(ctx, r, large)
+	err = s.look(ctx, r, large)
 	s.ans.Stats = r.meter.stats()
 	s.ans.Stats.Segments.Opened, s.ans.Stats.Segments.Listed = 0, 0 // who runs a part counts them
 	return s, err

@@ -9,6 +9,7 @@ import (
 
 	"oklog/objstore"
 	"oklog/query/match"
+	"oklog/query/where"
 )
 
 // Queries and answers go to and fro between queriers, and from servers to clients, as JSON: the words here are an interface.
@@ -19,6 +20,7 @@ type wireQuery struct {
 	From      ulid.ULID    `json:"from"`
 	To        ulid.ULID    `json:"to"`
 	Pattern   *wirePattern `json:"pattern,omitempty"`
+	Where     []byte       `json:"where,omitempty"` // it need not be UTF-8
 	Sources   [][]byte     `json:"sources,omitempty"`
 	Newest    bool         `json:"newest,omitempty"`
 	Limit     int64        `json:"limit,omitempty"`
@@ -27,6 +29,7 @@ type wireQuery struct {
 	Brute     bool         `json:"brute,omitempty"`
 	MaxBytes  int64        `json:"max_bytes,omitempty"`
 	CountOnly bool         `json:"count_only,omitempty"`
+	IDsOnly   bool         `json:"ids_only,omitempty"`
 }
 
 // wirePattern is a match.Pattern as JSON. Texts are bytes: they need not be UTF-8.
@@ -52,11 +55,14 @@ func toTexts(all [][]byte) (texts []string) {
 	return texts
 }
 
-// MarshalJSON implements json.Marshaler. Idle is left out.
+// MarshalJSON implements json.Marshaler. Idle and Watch are left out.
 func (q Query) MarshalJSON() ([]byte, error) {
 	w := wireQuery{
 		Topic: q.Topic, From: q.Range.From, To: q.Range.To, Sources: toBytes(q.Sources.Texts()), Newest: q.Newest, Limit: q.Limit,
-		Before: q.Before, After: q.After, Brute: q.Brute, MaxBytes: q.MaxBytes, CountOnly: q.CountOnly,
+		Before: q.Before, After: q.After, Brute: q.Brute, MaxBytes: q.MaxBytes, CountOnly: q.CountOnly, IDsOnly: q.IDsOnly,
+	}
+	if q.Where != nil {
+		w.Where = []byte(q.Where.String())
 	}
 	if q.Pattern != nil {
 		p := q.Pattern.Pattern()
@@ -73,12 +79,17 @@ func (q *Query) UnmarshalJSON(b []byte) error {
 	}
 	*q = Query{
 		Topic: w.Topic, Range: Range{w.From, w.To}, Newest: w.Newest, Limit: w.Limit,
-		Before: w.Before, After: w.After, Brute: w.Brute, MaxBytes: w.MaxBytes, CountOnly: w.CountOnly,
+		Before: w.Before, After: w.After, Brute: w.Brute, MaxBytes: w.MaxBytes, CountOnly: w.CountOnly, IDsOnly: w.IDsOnly,
 	}
 	var err error
 	if w.Pattern != nil {
 		if q.Pattern, err = match.Compile(match.Pattern{Texts: toTexts(w.Pattern.Texts), Regex: w.Pattern.Regex,
 			IgnoreCase: w.Pattern.IgnoreCase, Word: w.Pattern.Word, Invert: w.Pattern.Invert}); err != nil {
+			return fmt.Errorf("decode query: %w", err)
+		}
+	}
+	if w.Where != nil {
+		if q.Where, err = where.Parse(string(w.Where)); err != nil {
 			return fmt.Errorf("decode query: %w", err)
 		}
 	}
@@ -93,7 +104,7 @@ var kinds = []struct {
 	word string
 	err  error
 }{
-	{"foreign", ErrForeign}, {"gone", ErrGone}, {"unflushed", ErrHotTooLarge}, {"bucket", objstore.ErrIncomplete},
+	{"foreign", ErrForeign}, {"gone", ErrGone}, {"unflushed", ErrHotTooLarge}, {"bucket", objstore.ErrIncomplete}, {"sources", ErrManySources}, {"time", ErrTimeLimit},
 }
 
 // wireProblem is a Problem as JSON.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -33,6 +34,7 @@ func trashCommand(std streams) *cli.Command {
 			"Examples:\n\n" +
 			"   oklog trash ls --topic web\n" +
 			"   oklog trash restore web/2026-10-22/01K7…-01K7…-g1-r31267-b3699935-8c0de59f31d2a7b4.zst\n" +
+			"   oklog trash restore 8c0de59f31d2a7b4                    (the hash at the end of a key will do)\n" +
 			"   oklog trash restore --topic web --all\n" +
 			"   oklog trash purge --topic web --all\n\n" +
 			"What is restored is found by queries again. It is kept for as long as its topic is, counted from now: set that first where it was wrong (oklog retention set).",
@@ -107,7 +109,7 @@ type trashLine struct {
 func changeTrash(c *cli.Context, std streams, done string, do func(*compact.Compactor, context.Context, compact.Trashed) error) error {
 	keys := c.Args().Slice()
 	if (len(keys) == 0) != c.Bool("all") {
-		return errors.New("want the keys of segments as oklog trash ls prints them, or --all")
+		return errors.New("want the keys of segments as oklog trash ls prints them, or the hashes in them, or --all")
 	}
 	j, err := openJobWithArgs(c, std, compact.Config{})
 	if err != nil {
@@ -120,9 +122,10 @@ func changeTrash(c *cli.Context, std streams, done string, do func(*compact.Comp
 		if err != nil {
 			return err
 		}
-		if c.Bool("all") || slices.Contains(keys, t.Key()) {
+		names := func(k string) bool { return k == t.Key() || k == hex.EncodeToString(t.Name.Hash[:]) }
+		if c.Bool("all") || slices.ContainsFunc(keys, names) {
 			chosen = append(chosen, t)
-			left = slices.DeleteFunc(left, func(k string) bool { return k == t.Key() })
+			left = slices.DeleteFunc(left, names)
 		}
 	}
 	if len(left) > 0 {

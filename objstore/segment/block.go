@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"iter"
 	"slices"
 
 	"github.com/oklog/ulid/v2"
@@ -201,6 +202,21 @@ func (c *Cursor) rest() Run {
 	r.Counter += c.inRun
 	r.N -= c.inRun
 	return r
+}
+
+// Runs yields the IDs of the next n records, which it does not pass.
+func (c *Cursor) Runs(n int) iter.Seq[Run] {
+	return func(yield func(Run) bool) {
+		at := Cursor{b: c.b, run: c.run, inRun: c.inRun}
+		for left := uint32(n); left > 0; at.run, at.inRun = at.run+1, 0 {
+			r := at.rest()
+			r.N = min(r.N, left)
+			left -= r.N
+			if !yield(r) {
+				return
+			}
+		}
+	}
 }
 
 // CountBelow tells how many of the next records have IDs lower than bound.

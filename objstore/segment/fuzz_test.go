@@ -44,9 +44,16 @@ func readAll(t *testing.T, data []byte) error {
 		}
 		return err
 	}
-	var b Block
+	var b, bare Block
 	for _, info := range seg.Blocks {
 		raw := data[info.Offset:][:info.Size()]
+		bareErr := d.Bare(&bare, seg, info, raw)
+		if bareErr != nil && !IsDamage(bareErr) {
+			t.Fatalf("an error that is not about damage: %v", bareErr)
+		}
+		for c := bare.Cursor(); c.Left() > 0; {
+			c.Next()
+		}
 		if err := d.Block(&b, seg, info, raw); err != nil {
 			if !IsDamage(err) {
 				t.Fatalf("an error that is not about damage: %v", err)
@@ -60,6 +67,10 @@ func readAll(t *testing.T, data []byte) error {
 		if n != info.Records || !b.Sorted() {
 			t.Fatalf("walked %d records of %d, sorted %v", n, info.Records, b.Sorted())
 		}
+		if bareErr != nil {
+			t.Fatalf("without text, a sound block has error %v", bareErr)
+		}
+		sameBare(t, &b, &bare)
 	}
 	return nil
 }

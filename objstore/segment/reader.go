@@ -150,11 +150,8 @@ func (d *Decoder) Open(r io.ReaderAt, size int64) (*Segment, error) {
 // records can be walked; a scan that finds nothing in the text does without.
 func (d *Decoder) Text(b *Block, info BlockInfo, raw []byte) error {
 	b.Reset()
-	if len(raw) != info.Size() {
-		return fmt.Errorf("%w: %d bytes for a block of %d", ErrCorrupt, len(raw), info.Size())
-	}
-	if crc32.Checksum(raw, castagnoli) != info.CRC {
-		return fmt.Errorf("%w: block at offset %d is damaged", ErrCorrupt, info.Offset)
+	if err := info.check(raw); err != nil {
+		return err
 	}
 	text, err := d.decompress(b.Text, raw[:info.TextSize], info.RawSize)
 	if err != nil {
@@ -164,8 +161,32 @@ func (d *Decoder) Text(b *Block, info BlockInfo, raw []byte) error {
 	return nil
 }
 
+// check verifies the bytes of a block.
+func (b BlockInfo) check(raw []byte) error {
+	if len(raw) != b.Size() {
+		return fmt.Errorf("%w: %d bytes for a block of %d", ErrCorrupt, len(raw), b.Size())
+	}
+	if crc32.Checksum(raw, castagnoli) != b.CRC {
+		return fmt.Errorf("%w: block at offset %d is damaged", ErrCorrupt, b.Offset)
+	}
+	return nil
+}
+
 // IDs decodes the rest of a block of s whose text Text has decoded.
 func (d *Decoder) IDs(b *Block, s *Segment, info BlockInfo, raw []byte) error {
+	return d.ids(b, s, info, raw, false)
+}
+
+// Bare is Block without the text, which is not decompressed: the records have none.
+func (d *Decoder) Bare(b *Block, s *Segment, info BlockInfo, raw []byte) error {
+	b.Reset()
+	if err := info.check(raw); err != nil {
+		return err
+	}
+	return d.ids(b, s, info, raw, true)
+}
+
+func (d *Decoder) ids(b *Block, s *Segment, info BlockInfo, raw []byte, bare bool) error {
 	err := func() error {
 		columns, err := d.frame(&d.columns, raw[info.TextSize:], kindIDs, maxIDs)
 		if err != nil {
@@ -173,6 +194,13 @@ func (d *Decoder) IDs(b *Block, s *Segment, info BlockInfo, raw []byte) error {
 		}
 		if err := decodeIDs(b, columns, s.sessions); err != nil {
 			return err
+		}
+		if bare {
+			b.newlines = b.newlines[:0]
+			b.Text = grow(b.Text, uint64(b.records))
+			for i := range b.Text {
+				b.Text[i] = '\n'
+			}
 		}
 		if err := b.check(); err != nil {
 			return err
@@ -188,6 +216,33 @@ func (d *Decoder) IDs(b *Block, s *Segment, info BlockInfo, raw []byte) error {
 	}
 	b.Sources = s.Sources
 	return nil
+}
+
+// Runs decodes the IDs of a block of s alone, without its text. raw is the block's ID column: IDsSize bytes, which stand
+// behind the TextSize bytes of text. The checksum in the index is of both; the runs are only known to agree with the rest of the index.
+func (d *Decoder) Runs(s *Segment, info BlockInfo, raw []byte) ([]Run, error) {
+	var b Block
+	err := func() error {
+		columns, err := d.frame(&d.columns, raw, kindIDs, maxIDs)
+		if err != nil {
+			return err
+		}
+		if err := decodeIDs(&b, columns, s.sessions); err != nil {
+			return err
+		}
+		var n uint64
+		for _, r := range b.Runs {
+			n += uint64(r.N)
+		}
+		if n != uint64(info.Records) || !b.Sorted() || b.First() != info.First || b.Last() != info.Last {
+			return fmt.Errorf("%w: IDs are not those of the index", ErrCorrupt)
+		}
+		return nil
+	}()
+	if err != nil {
+		return nil, fmt.Errorf("block at offset %d: %w", info.Offset, err)
+	}
+	return b.Runs, nil
 }
 
 // Block decodes a block of s: text and IDs.

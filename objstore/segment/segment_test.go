@@ -121,6 +121,65 @@ func TestIDs(t *testing.T) {
 	}
 }
 
+// sameBare verifies that bare has the records of b, without their texts.
+func sameBare(t *testing.T, b, bare *Block) {
+	t.Helper()
+	want, have := walk(b), walk(bare)
+	for i := range want {
+		want[i].Text = ""
+	}
+	if diff := cmp.Diff(want, have); diff != "" {
+		t.Fatalf("without text: %s", diff)
+	}
+}
+
+// A block decoded without its text has the same records, and runs lead to the same IDs.
+func TestBare(t *testing.T) {
+	for seed := range uint64(20) {
+		r := rand.New(rand.NewPCG(seed, 77))
+		var out bytes.Buffer
+		write(t, WriterConfig{BlockSize: 1 + r.IntN(1000)}, &out, block(random(r, 1+r.IntN(300))...))
+		if err := readAll(t, out.Bytes()); err != nil {
+			t.Fatal(err)
+		}
+		d, err := NewDecoder()
+		if err != nil {
+			t.Fatal(err)
+		}
+		seg, err := d.Open(bytes.NewReader(out.Bytes()), int64(out.Len()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, info := range seg.Blocks {
+			var bare Block
+			raw := slices.Clone(out.Bytes()[info.Offset:][:info.Size()])
+			if err := d.Bare(&bare, seg, info, raw); err != nil {
+				t.Fatal(err)
+			}
+			c := bare.Cursor()
+			c.Skip(r.IntN(info.Records))
+			n := r.IntN(c.Left()) + 1
+			var have []ulid.ULID
+			for run := range c.Runs(n) {
+				for i := range run.N {
+					have = append(have, run.ID(i))
+				}
+			}
+			var want []ulid.ULID
+			for range n {
+				want = append(want, c.Next().ID)
+			}
+			if !slices.Equal(want, have) {
+				t.Fatalf("runs of %d records: want %v, have %v", n, want, have)
+			}
+			raw[r.IntN(len(raw))] ^= 1
+			if err := d.Bare(&bare, seg, info, raw); !errors.Is(err, ErrCorrupt) || bare.Len() > 0 {
+				t.Fatalf("a flipped bit: %v, %d records", err, bare.Len())
+			}
+		}
+	}
+}
+
 func TestMinter(t *testing.T) {
 	entropy := bytes.NewReader([]byte{0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 4})
 	var drawn []uint64

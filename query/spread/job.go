@@ -28,9 +28,10 @@ const (
 	patience = 200 * time.Millisecond
 	// A member that was busy, or lost, is left alone for so long.
 	busyFor, lostFor = 50 * time.Millisecond, 5 * time.Second
-	// A piece that takes so many times as long as most, and so long at least, is given to another member as well.
-	slowTimes, slowLeast = 3, time.Second
-	tickEvery            = 25 * time.Millisecond
+	// A piece that takes so many times as long as most, and so long at least, is given to another member as well; before so many are
+	// done, one that takes very long.
+	slowTimes, slowLeast, slowFirst = 3, time.Second, 3 * time.Second
+	tickEvery                       = 25 * time.Millisecond
 )
 
 // job is a query that is spread. A goroutine gives out pieces, the one that runs the query puts out what comes back.

@@ -1,0 +1,264 @@
+package query
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/oklog/ulid/v2"
+
+	"oklog/objstore"
+	"oklog/objstore/segment"
+	"oklog/query/match"
+)
+
+// naiveBuckets counts what a query puts out, each piece of one that was cut with the first.
+func naiveBuckets(want []entry, newest bool, limit int64, step time.Duration) []Bucket {
+	all := []Bucket{}
+	counts := map[time.Time]int64{}
+	var n int64
+	for i, e := range want {
+		if i > 0 {
+			a, b := want[i-1], e
+			if newest {
+				a, b = b, a
+			}
+			if a.piece&segment.Continued != 0 && b.piece&segment.Continues != 0 && segment.After(a.id) == b.id {
+				continue
+			}
+		}
+		if n++; limit > 0 && n > limit {
+			break
+		}
+		counts[ulid.Time(e.id.Time()).UTC().Add(-time.Duration(e.id.Time()%uint64(step/time.Millisecond))*time.Millisecond)]++
+	}
+	var first, last time.Time
+	for t := range counts {
+		if first.IsZero() || t.Before(first) {
+			first = t
+		}
+		if t.After(last) {
+			last = t
+		}
+	}
+	for t := first; len(counts) > 0 && !t.After(last); t = t.Add(step) {
+		all = append(all, Bucket{t, counts[t]})
+	}
+	return all
+}
+
+// Histograms and records without text are what a filter over all records gives, in any layout.
+func TestHistogramOracle(t *testing.T) {
+	for seed := range uint64(12) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			rnd := rand.New(rand.NewPCG(seed, 21))
+			all := world(rnd, 50+rnd.IntN(800))
+			b := objstore.NewMemory("test", time.Now)
+			hot := scatter(t, rnd, b, "web", all)
+			e := newEngine(t, Config{Bucket: b, Hot: hot, MaxBytes: []int64{1, 5_000, 0}[rnd.IntN(3)]})
+			for range 12 {
+				p := randomPattern(rnd, all)
+				q := Query{Topic: "web", Range: randomRange(rnd, all), Pattern: compile(t, p), Newest: rnd.IntN(2) == 0}
+				want := all
+				if rnd.IntN(3) == 0 {
+					cond := []string{"host=h0", "host!=h0", "host=absent"}[rnd.IntN(3)]
+					s, err := ParseSources([]string{cond})
+					if err != nil {
+						t.Fatal(err)
+					}
+					q.Sources = s
+					want = slices.DeleteFunc(slices.Clone(all), func(e entry) bool { return !s.Match(e.source) })
+				}
+				want, count := naive(want, q, p)
+
+				q.IDsOnly = true
+				have, ans := ask(t, e, q)
+				bare := slices.Clone(want)
+				for i := range bare {
+					bare[i].text = ""
+				}
+				same(t, bare, have)
+				if ans.Count != count {
+					t.Fatalf("%+v %+v: %d without text, want %d", q, p, ans.Count, count)
+				}
+
+				if rnd.IntN(3) == 0 {
+					q.Limit = 1 + rnd.Int64N(30)
+				}
+				step := []time.Duration{time.Minute, 7 * time.Minute, time.Hour, 24 * time.Hour, 7 * 24 * time.Hour}[rnd.IntN(5)]
+				h, err := Histogram(t.Context(), e, q, step)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(naiveBuckets(want, q.Newest, q.Limit, step), h.Buckets); diff != "" {
+					t.Fatalf("%+v %+v, step %s: %s", q, p, step, diff)
+				}
+				var sum int64
+				for _, b := range h.Buckets {
+					sum += b.Count
+				}
+				if sum != h.Answer.Count {
+					t.Fatalf("%+v %+v: the buckets hold %d of %d", q, p, sum, h.Answer.Count)
+				}
+			}
+		})
+	}
+}
+
+// Where nobody looks at texts, they are not decompressed.
+func TestBareBlocks(t *testing.T) {
+	all := world(rand.New(rand.NewPCG(3, 4)), 500)
+	b := objstore.NewMemory("test", time.Now)
+	store(t, b, "web", 1, 4000, all)
+	e := newEngine(t, Config{Bucket: b})
+	for _, q := range []Query{{IDsOnly: true}, {CountOnly: true}, {IDsOnly: true, Newest: true}, {IDsOnly: true, Limit: 20}} {
+		q.Topic, q.Range = "web", everything()
+		ans, err := e.Run(t.Context(), q, func(r Record) error {
+			if len(r.Text) > 0 || len(r.Source) == 0 {
+				return fmt.Errorf("record %s has text %q and source %q", r.ID, r.Text, r.Source)
+			}
+			return nil
+		})
+		if err != nil || ans.Stats.Requests.Decoded != 0 || ans.Stats.Blocks.Read == 0 {
+			t.Errorf("%+v: %v, %d bytes decoded of %d blocks", q, err, ans.Stats.Requests.Decoded, ans.Stats.Blocks.Read)
+		}
+	}
+}
+
+// at is a record of a time.
+func at(t time.Time, counter uint32) entry {
+	source, _ := segment.ParseSource([]string{"host=a"})
+	return entry{id: segment.MakeID(uint64(t.UnixMilli()), 7, counter), source: source, text: "x"}
+}
+
+// A step that makes too many buckets is refused at once, and a longer one is not.
+func TestHistogramBounds(t *testing.T) {
+	b := objstore.NewMemory("test", time.Now)
+	all := []entry{at(time.UnixMilli(5), 0), at(day0, 1), at(day0.Add(MaxBuckets*time.Second-1), 2), at(day0.Add(MaxBuckets*time.Second), 3)}
+	store(t, b, "web", 0, 0, all)
+	e := newEngine(t, Config{Bucket: b})
+	f := func(buckets int, from, to ulid.ULID, step time.Duration) {
+		t.Helper()
+		h, err := Histogram(t.Context(), e, Query{Topic: "web", Range: Range{from, to}}, step)
+		if buckets > 0 {
+			if err != nil || len(h.Buckets) != buckets {
+				t.Errorf("step %s: want %d buckets, have %d: %v", step, buckets, len(h.Buckets), err)
+			}
+			return
+		}
+		if p, ok := errors.AsType[*ParamError](err); !ok || p.Param != "step" || !strings.Contains(err.Error(), "--step "+step.String()) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("step %s: want an error about it, have %v", step, err)
+		}
+		if len(h.Buckets) > MaxBuckets {
+			t.Errorf("step %s: %d buckets", step, len(h.Buckets))
+		}
+	}
+	end := everything().To
+	f(MaxBuckets, all[1].id, all[3].id, time.Second)
+	f(0, all[1].id, end, time.Second)
+	f(0, ulid.ULID{}, end, time.Hour)
+	f(MaxBuckets/60+1, all[1].id, end, time.Minute)
+	f(int(day0.Unix()/(7*24*3600))+1, ulid.ULID{}, end, 7*24*time.Hour)
+	f(1, all[1].id, end, 24*time.Hour)
+	f(0, all[1].id, end, 0)
+	f(0, all[1].id, end, -time.Second)
+	f(0, all[1].id, end, 1500*time.Microsecond)
+	f(1, ulid.ULID{}, end, time.Duration(1<<62).Truncate(time.Millisecond))
+}
+
+// Other runners may come to records in another order, and fail in the middle.
+func TestHistogramOfRunner(t *testing.T) {
+	broken := errors.New("broken")
+	r := runnerFunc(func(_ context.Context, q Query, emit func(Record) error) (*Answer, error) {
+		if !q.IDsOnly || q.CountOnly || q.Before+q.After > 0 {
+			t.Errorf("asked for %+v", q)
+		}
+		for i, minute := range []int{3, 1, 3, 1, 5} {
+			rec := Record{Record: segment.Record{ID: at(day0.Add(time.Duration(minute)*time.Minute), uint32(i)).id}, Context: i == 4}
+			if err := emit(rec); err != nil {
+				t.Error(err)
+			}
+		}
+		return &Answer{Count: 4}, broken
+	})
+	h, err := Histogram(t.Context(), r, Query{Topic: "web", CountOnly: true, Before: 1, After: 1}, time.Minute)
+	want := []Bucket{{day0.Add(time.Minute), 2}, {day0.Add(2 * time.Minute), 0}, {day0.Add(3 * time.Minute), 2}}
+	if diff := cmp.Diff(want, h.Buckets); diff != "" || !errors.Is(err, broken) || h.Answer.Count != 4 {
+		t.Errorf("%v %s", err, diff)
+	}
+}
+
+type runnerFunc func(ctx context.Context, q Query, emit func(Record) error) (*Answer, error)
+
+func (f runnerFunc) Run(ctx context.Context, q Query, emit func(Record) error) (*Answer, error) {
+	return f(ctx, q, emit)
+}
+
+func TestNiceStep(t *testing.T) {
+	f := func(want, span time.Duration, rows int) {
+		t.Helper()
+		r := Range{segment.AtTime(day0), segment.AtTime(day0.Add(span))}
+		if have := NiceStep(r, rows); have != want {
+			t.Errorf("%s in %d rows: want %s, have %s", span, rows, want, have)
+		}
+	}
+	f(time.Second, time.Second, 1)
+	f(time.Second, time.Minute, 60)
+	f(5*time.Second, time.Minute, 59)
+	f(time.Minute, time.Hour, 60)
+	f(time.Hour, 24*time.Hour, 24)
+	f(3*time.Hour, 24*time.Hour, 23)
+	f(24*time.Hour, 30*24*time.Hour, 30)
+	f(14*24*time.Hour, 365*24*time.Hour, 40)
+	for _, r := range []Range{everything(), {}, {From: everything().To}} {
+		for _, rows := range []int{-1, 0, 1, 60} {
+			if step := NiceStep(r, rows); step < time.Second {
+				t.Errorf("%+v in %d rows: %s", r, rows, step)
+			}
+		}
+	}
+}
+
+func BenchmarkHistogram(b *testing.B) {
+	bucket, texts := corpus(b, 1<<40)
+	var size int64
+	for _, text := range texts {
+		size += int64(len(text))
+	}
+	e := newEngine(b, Config{Bucket: bucket})
+	for _, bench := range []struct {
+		name    string
+		pattern match.Pattern
+	}{{"common", match.Pattern{Texts: []string{"from"}}}, {"everything", match.Pattern{}}} {
+		q := Query{Topic: "bench", Range: Range{From: segment.AtTime(day0), To: segment.AtTime(day0.Add(24 * time.Hour))}, Pattern: compile(b, bench.pattern)}
+		b.Run(bench.name+" counted", func(b *testing.B) {
+			b.SetBytes(size)
+			b.ReportAllocs()
+			q := q
+			q.CountOnly = true
+			for b.Loop() {
+				if ans, err := e.Run(b.Context(), q, nil); err != nil || ans.Partial() {
+					b.Fatal(err, ans.Problems)
+				}
+			}
+		})
+		b.Run(bench.name+" by time", func(b *testing.B) {
+			b.SetBytes(size)
+			b.ReportAllocs()
+			for b.Loop() {
+				h, err := Histogram(b.Context(), e, q, time.Second)
+				if err != nil || h.Answer.Partial() {
+					b.Fatal(err, h.Answer.Problems)
+				}
+				b.ReportMetric(float64(h.Answer.Count), "records")
+			}
+		})
+	}
+}
