@@ -80,6 +80,19 @@ type Query struct {
 	Watch func(cost func() Stats)
 }
 
+// check refuses what cannot be asked.
+func (q *Query) check() error {
+	switch {
+	case q.Limit < 0:
+		return fmt.Errorf("limit %d: want at least 1, or 0 for none", q.Limit)
+	case q.MaxBytes < 0:
+		return fmt.Errorf("at most %d bytes: want at least 1, or 0 for no bound", q.MaxBytes)
+	case q.Before < 0 || q.Before > MaxContext || q.After < 0 || q.After > MaxContext:
+		return fmt.Errorf("context of %d and %d records: want 0 to %d", q.Before, q.After, MaxContext)
+	}
+	return segment.CheckTopic(q.Topic)
+}
+
 // required is what a record must hold for the query to want it; nil if nothing is asked of records.
 func (q *Query) required() *required.Expr {
 	switch {
@@ -225,9 +238,6 @@ func (e *Engine) runWith(ctx context.Context, q Query, emit func(Record) error, 
 		r.emit = emit
 	}
 	r.held, r.listed = held, listed
-	if q.Watch != nil {
-		q.Watch(r.meter.stats)
-	}
 	err = r.answer(ctx)
 	r.end()
 	return r.ans, err
@@ -237,7 +247,10 @@ func (e *Engine) runWith(ctx context.Context, q Query, emit func(Record) error, 
 func (e *Engine) begin(q Query) (*run, error) {
 	r := &run{e: e, q: q, ans: &Answer{}, start: e.cfg.Now()}
 	if err := q.check(); err != nil {
-		return r, err
+		return r, fmt.Errorf("query: %w", err)
+	}
+	if q.Watch != nil {
+		q.Watch(r.meter.stats)
 	}
 	if q.Pattern != nil && q.Pattern.All() {
 		r.q.Pattern = nil
@@ -279,17 +292,6 @@ type run struct {
 
 	held   *held            // of a survey; nil: the run holds by itself
 	listed *[]objstore.Info // of a survey: the first listing; nil: the run lists by itself
-}
-
-// check refuses what no engine can answer.
-func (q *Query) check() error {
-	if err := segment.CheckTopic(q.Topic); err != nil {
-		return fmt.Errorf("query: %w", err)
-	}
-	if q.Limit < 0 {
-		return fmt.Errorf("query: limit %d: want at least 1, or 0 for none", q.Limit)
-	}
-	return nil
 }
 
 func (r *run) answer(ctx context.Context) error {

@@ -169,6 +169,16 @@ func TestTailThroughRestarts(t *testing.T) {
 		return int64(printed)+skipped == int64(len(written))+1
 	})
 	time.Sleep(2 * time.Second) // nothing comes twice later on
+	interrupted := time.Now()
+	if err := tl.cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	tl.done.Wait()
+	_ = tl.cmd.Wait() // the state tells
+	t.Logf("the tail has ended %s after Ctrl-C", time.Since(interrupted).Round(time.Millisecond))
+	if code := tl.cmd.ProcessState.ExitCode(); code != 130 {
+		t.Errorf("the tail ends with %d", code)
+	}
 	tl.mu.Lock()
 	defer tl.mu.Unlock()
 	if len(tl.twice) > 0 {

@@ -204,7 +204,7 @@ func contextNumbers(args []string) []string {
 		if a == "--" {
 			break
 		}
-		if len(a) > 1 && len(a) < 7 && a[0] == '-' && strings.Trim(a[1:], "0123456789") == "" && (i == 0 || !strings.HasPrefix(out[i-1], "-")) {
+		if len(a) > 1 && len(a) < 7 && a[0] == '-' && a != "-0" && strings.Trim(a[1:], "0123456789") == "" && (i == 0 || !strings.HasPrefix(out[i-1], "-")) {
 			out[i] = "-C=" + a[1:]
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"oklog/objstore/segment"
 	"oklog/query"
+	"oklog/query/match"
 )
 
 const timeLayout = query.TimeLayout
@@ -35,10 +36,12 @@ const (
 	colorOff    = "\x1b[0m"
 )
 
-// finder finds what a pattern matches in a text.
-type finder interface {
-	// find appends the places of the matches, from left to right, as their first bytes and those behind them.
-	find(dst [][2]int, text []byte) [][2]int
+// finderOf finds what a program matches; nil where there is nothing to show.
+func finderOf(p *match.Program) *match.Finder {
+	if p == nil || p.Pattern().Invert {
+		return nil
+	}
+	return p.Finder()
 }
 
 // printer writes records as lines.
@@ -46,7 +49,7 @@ type printer struct {
 	w       *bufio.Writer
 	look    look
 	newest  bool
-	find    finder // nil: what matches is not looked for
+	find    *match.Finder // nil: what matches is not looked for
 	json    query.LineEncoder
 	line    []byte // in JSON
 	prefix  []byte
@@ -118,7 +121,7 @@ func (p *printer) paint(color, text string) {
 
 // printMatches writes a line for each match.
 func (p *printer) printMatches(r query.Record) error {
-	p.places = p.find.find(p.places[:0], r.Text)
+	p.places = p.find.Find(p.places[:0], r.Text)
 	p.prefix = p.appendPrefix(p.prefix[:0], r.Record)
 	for _, m := range p.places {
 		_, _ = p.w.Write(p.prefix)
@@ -164,7 +167,7 @@ func (l look) in(t time.Time) time.Time {
 }
 
 func (p *printer) highlight(text []byte) {
-	p.places = p.find.find(p.places[:0], text)
+	p.places = p.find.Find(p.places[:0], text)
 	at := 0
 	for _, m := range p.places {
 		_, _ = p.w.Write(text[at:m[0]])

@@ -11,6 +11,7 @@ import (
 
 	"oklog/objstore/segment"
 	"oklog/query"
+	"oklog/query/match"
 )
 
 // show is what a search prints.
@@ -67,7 +68,7 @@ func (silent) finish(*query.Answer, error) error { return nil }
 type tally struct {
 	w    *bufio.Writer
 	look look
-	find finder // nil: records
+	find *match.Finder // nil: records
 
 	n      int64
 	places [][2]int
@@ -75,7 +76,7 @@ type tally struct {
 
 func (c *tally) print(r query.Record) error {
 	if c.find != nil && !r.Context {
-		c.places = c.find.find(c.places[:0], r.Text)
+		c.places = c.find.Find(c.places[:0], r.Text)
 		c.n += int64(len(c.places))
 	}
 	return nil

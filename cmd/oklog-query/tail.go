@@ -131,14 +131,17 @@ func follow(ctx context.Context, opts tailOptions, log *slog.Logger, stdout io.W
 		return exitTrouble, err
 	}
 	var broken error
+	running, cancel := context.WithCancel(ctx)
+	defer cancel()
 	p := newPrinter(bufio.NewWriterSize(stdout, 64<<10), opts.look, opts.query)
 	flush := func() {
 		if err := p.w.Flush(); err != nil && broken == nil {
 			broken = err
+			cancel() // it may be long until there is something to print
 		}
 	}
 	opts.query.Idle = flush
-	err = t.Run(ctx, opts.query, opts.lines, func(e tail.Event) error {
+	err = t.Run(running, opts.query, opts.lines, func(e tail.Event) error {
 		switch e.Kind {
 		case tail.Match:
 			if err := p.print(e.Record); err != nil && broken == nil {
@@ -163,6 +166,9 @@ func follow(ctx context.Context, opts tailOptions, log *slog.Logger, stdout io.W
 		broken = p.finish(&query.Answer{}, err)
 	}
 	flush()
+	if broken != nil {
+		err = nil // it is the consequence
+	}
 	if ctx.Err() != nil {
 		return exitInterrupt, nil
 	}
