@@ -38,11 +38,11 @@ type SourceInfo struct {
 }
 
 // SourcesOf tells the sources of a query's topic in its range that its conditions on sources let through, ordered by their text. It is told by
-// the tables of segments that have a block in the range, and of unflushed batches: no block is read, and the pattern does not matter. Beyond
+// the tables of segments that have a block in the range, and of unflushed batches: no block is read, and what records hold does not matter. Beyond
 // MaxSourceBytes sources are left out, which is a problem, ErrManySources. As with Run, the answer is never nil and holds
 // what could not be read.
 func (e *Engine) SourcesOf(ctx context.Context, q Query) ([]SourceInfo, *Answer, error) {
-	q.Pattern, q.MaxBytes = nil, 0
+	q.Pattern, q.Where, q.MaxBytes = nil, nil, 0
 	r, err := e.begin(q)
 	if err != nil {
 		return nil, r.ans, err

@@ -75,6 +75,22 @@ type Query struct {
 	// Idle, if set, is called when the query is about to wait: a good moment to flush what emit has put
 	// into a buffer. It is called by the goroutine that calls emit.
 	Idle func()
+	// Watch, if set, is called once, before anything is read, with a function that tells what the query has cost so far. That
+	// one may be called from any goroutine, and whenever.
+	Watch func(cost func() Stats)
+}
+
+// check refuses what cannot be asked.
+func (q *Query) check() error {
+	switch {
+	case q.Limit < 0:
+		return fmt.Errorf("limit %d: want at least 1, or 0 for none", q.Limit)
+	case q.MaxBytes < 0:
+		return fmt.Errorf("at most %d bytes: want at least 1, or 0 for no bound", q.MaxBytes)
+	case q.Before < 0 || q.Before > MaxContext || q.After < 0 || q.After > MaxContext:
+		return fmt.Errorf("%d records before and %d after each: want 0 to %d", q.Before, q.After, MaxContext)
+	}
+	return segment.CheckTopic(q.Topic)
 }
 
 // required is what a record must hold for the query to want it; nil if nothing is asked of records.
@@ -205,11 +221,12 @@ func (e *Engine) Run(ctx context.Context, q Query, emit func(Record) error) (*An
 	if (q.Before != 0 || q.After != 0) && !q.CountOnly {
 		return e.runContext(ctx, q, emit)
 	}
-	return e.runHeld(ctx, q, emit, nil)
+	return e.runWith(ctx, q, emit, nil, nil)
 }
 
-// runHeld answers a query without context: over batches that are held already, if held is not nil.
-func (e *Engine) runHeld(ctx context.Context, q Query, emit func(Record) error, held *[]*source) (*Answer, error) {
+// runWith answers a query without context on what a survey holds, and has listed; without one, or with nil, it holds, and lists, by
+// itself.
+func (e *Engine) runWith(ctx context.Context, q Query, emit func(Record) error, held *held, listed *[]objstore.Info) (*Answer, error) {
 	r, err := e.begin(q)
 	switch {
 	case err != nil:
@@ -220,7 +237,11 @@ func (e *Engine) runHeld(ctx context.Context, q Query, emit func(Record) error, 
 	default:
 		r.emit = emit
 	}
-	err = r.answer(ctx, held)
+	r.held, r.listed = held, listed
+	if q.Watch != nil {
+		q.Watch(r.meter.stats)
+	}
+	err = r.answer(ctx)
 	r.end()
 	return r.ans, err
 }
@@ -228,11 +249,8 @@ func (e *Engine) runHeld(ctx context.Context, q Query, emit func(Record) error, 
 // begin checks a query and makes a run of it.
 func (e *Engine) begin(q Query) (*run, error) {
 	r := &run{e: e, q: q, ans: &Answer{}, start: e.cfg.Now()}
-	if err := segment.CheckTopic(q.Topic); err != nil {
+	if err := q.check(); err != nil {
 		return r, fmt.Errorf("query: %w", err)
-	}
-	if q.Limit < 0 {
-		return r, fmt.Errorf("query: limit %d: want at least 1, or 0 for none", q.Limit)
 	}
 	if q.Pattern != nil && q.Pattern.All() {
 		r.q.Pattern = nil
@@ -271,13 +289,16 @@ type run struct {
 	any     bool // something was put out
 	began   bool // the time of the first record is known
 	limited bool // the limit ended it
+
+	held   *held            // of a survey; nil: the run holds by itself
+	listed *[]objstore.Info // of a survey: the first listing; nil: the run lists by itself
 }
 
-func (r *run) answer(ctx context.Context, held *[]*source) error {
+func (r *run) answer(ctx context.Context) error {
 	var hot []*source
 	var err error
-	if held != nil {
-		hot = *held
+	if r.held != nil {
+		hot = r.held.sources
 	} else if hot, err = r.holdHot(ctx); err != nil {
 		return err
 	}
@@ -330,12 +351,7 @@ func (r *run) pass(ctx context.Context, hot []*source, gone map[string]bool, fin
 
 // candidates lists the segments of the range, in the order in which a merge needs them.
 func (r *run) candidates(ctx context.Context) ([]candidate, error) {
-	start := r.e.cfg.Now()
 	infos, err := r.list(ctx)
-	r.meter.add(func(s *Stats) {
-		s.Listings++
-		s.Time.List += r.e.cfg.Now().Sub(start)
-	})
 	if err != nil {
 		return nil, err
 	}
@@ -350,8 +366,20 @@ func (r *run) candidates(ctx context.Context) ([]candidate, error) {
 	return p.candidates, nil
 }
 
-// list makes the listings of the range, some at once.
+// list makes the listings of the range, some at once; but for what a survey has listed.
 func (r *run) list(ctx context.Context) ([]objstore.Info, error) {
+	if r.listed != nil {
+		infos := *r.listed
+		r.listed = nil // what comes after it is listed anew
+		return infos, nil
+	}
+	start := r.e.cfg.Now()
+	defer func() {
+		r.meter.add(func(s *Stats) {
+			s.Listings++
+			s.Time.List += r.e.cfg.Now().Sub(start)
+		})
+	}()
 	todo := listings(r.q.Topic, r.q.Range)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -475,22 +503,11 @@ func (r *run) first() {
 }
 
 // goesOn tells whether a piece is followed by another one of the same record.
-func (r *run) goesOn(p segment.Piece) bool {
-	if r.q.Newest {
-		return p&segment.Continues != 0
-	}
-	return p&segment.Continued != 0
-}
+func (r *run) goesOn(p segment.Piece) bool { return r.q.GoesOn(p) }
 
 // joined tells whether rec is the piece next to the one put out last.
 func (r *run) joined(rec segment.Record) bool {
-	if !r.any || rec.Piece == 0 || !r.goesOn(r.piece) {
-		return false
-	}
-	if r.q.Newest {
-		return rec.Piece&segment.Continued != 0 && segment.After(rec.ID) == r.last
-	}
-	return rec.Piece&segment.Continues != 0 && segment.After(r.last) == rec.ID
+	return r.any && r.q.Joins(r.last, r.piece, rec)
 }
 
 // holdHot reads the unflushed batches into memory, and keeps those that overlap the range.

@@ -72,7 +72,7 @@ func (e *Engine) CountTimes(ctx context.Context, q Query, count func(ms uint64, 
 		return r.ans, err
 	}
 	r.tally, r.emit = count, countEach(count)
-	err = r.answer(ctx, nil)
+	err = r.answer(ctx)
 	r.end()
 	return r.ans, err
 }

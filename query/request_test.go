@@ -30,6 +30,7 @@ func TestCompileTellsTheParameter(t *testing.T) {
 	f("to", "--to x", Request{Topic: "t", To: "x"})
 	f("from", "--from was not given, and is 1h then", Request{Topic: "t", To: "2d"})
 	f("pattern", "leave out --regex", Request{Topic: "t", Patterns: []string{"("}, Regex: true})
+	f("where", "--where: bad expression: at byte 3: want a value", Request{Topic: "t", Where: []string{"a="}})
 	f("source", "--source web1: want KEY=VALUE", Request{Topic: "t", Sources: []string{"web1"}})
 	f("source", "--source =x", Request{Topic: "t", Sources: []string{"=x"}})
 	f("source", "missing closing", Request{Topic: "t", Sources: []string{"a=~("}})
@@ -89,7 +90,7 @@ func TestSources(t *testing.T) {
 
 func TestQueryOnTheWire(t *testing.T) {
 	r := Request{Topic: "t", From: "2026-11-22", To: "2026-11-23", Patterns: []string{"a\xffb", "c"}, IgnoreCase: true, Word: true, Invert: true,
-		Sources: []string{"host=~w.*"}, Newest: true, Limit: 3, Before: 1, After: 2, CountOnly: true, Brute: true, MaxBytes: 9}
+		Where: []string{"a=1 or \"\\xff\"", "c\xff"}, Sources: []string{"host=~w.*"}, Newest: true, Limit: 3, Before: 1, After: 2, CountOnly: true, Brute: true, MaxBytes: 9}
 	f := func(r Request) {
 		t.Helper()
 		q, err := r.Compile(time.Now())
@@ -107,6 +108,9 @@ func TestQueryOnTheWire(t *testing.T) {
 		again, err := json.Marshal(have)
 		if err != nil || string(again) != string(b) {
 			t.Errorf("want %s, have %s: %v", b, again, err)
+		}
+		if q.Where != nil && have.Where.String() != q.Where.String() {
+			t.Errorf("where is %q, have %q", q.Where, have.Where)
 		}
 		if q.Pattern != nil && cmp.Diff(q.Pattern.Pattern(), have.Pattern.Pattern()) != "" {
 			t.Errorf("another pattern: %s", cmp.Diff(q.Pattern.Pattern(), have.Pattern.Pattern()))

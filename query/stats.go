@@ -19,6 +19,8 @@ var (
 	ErrGone = errors.New("listed but not there")
 	// ErrHotTooLarge says that there are more unflushed records than may be held in memory.
 	ErrHotTooLarge = errors.New("more unflushed records than may be held in memory")
+	// ErrTimeLimit says that a server has ended the query: it had run for as long as it may.
+	ErrTimeLimit = errors.New("ended at the time limit of a query")
 )
 
 // TooMuchError says that a query would read more than it may.
@@ -81,7 +83,7 @@ func (a *Answer) Partial() bool { return len(a.Problems) > 0 }
 func (a *Answer) note(p Problem) {
 	for _, q := range a.Problems {
 		if q.Key == p.Key && q.First == p.First && q.Last == p.Last && (errors.Is(q.Err, p.Err) || q.String() == p.String()) {
-			return // met before a new listing, too
+			return // met before a new listing, too, or by another querier
 		}
 	}
 	if len(a.Problems) == MaxProblems {

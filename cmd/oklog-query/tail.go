@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -19,7 +18,6 @@ import (
 	"oklog/objstore"
 	"oklog/objstore/segment"
 	"oklog/query"
-	"oklog/query/match"
 	"oklog/query/tail"
 )
 
@@ -40,121 +38,77 @@ Exit status: 0 -m was reached, or nobody reads any more, 2 an error, 130 interru
 
 // tailOptions are the arguments of tail, checked.
 type tailOptions struct {
-	options
-	lines int
+	place
+	stream stream.Config
+	query  query.Query
+	lines  int
+	look   look
 }
 
-func newTail(stdout, stderr io.Writer, action cli.ActionFunc) *cli.App {
-	const what, how = "Search", "Output"
-	app := bareApp("oklog-query tail", stdout, stderr)
-	app.Usage = "show records as they are published"
-	app.UsageText = "oklog-query tail --nats URL [--bucket URL...] --topic T [-n 10] [options] [PATTERN]"
-	app.Description = tailDescription
-	app.Action = action
-	app.Flags = slices.Concat(flags.Buckets(), flags.NATS("`URL` of the NATS server, that records come from"), []cli.Flag{
-		writeQuorum(),
-		&cli.StringFlag{Name: "topic", Aliases: []string{"t"}, Category: what, EnvVars: []string{"OKLOG_TOPIC"}, Usage: "the `TOPIC` to follow"},
-		&cli.IntFlag{Name: "lines", Aliases: []string{"n"}, Category: what, Value: 10, Usage: "print the last `N` records that match, first; 0: none"},
-		&cli.StringFlag{Name: "from", Category: what, Value: query.DefaultFrom, Usage: "look for these from `TIME` on"},
-		&cli.StringSliceFlag{Name: "e", Category: what, Usage: "a `PATTERN`: several times for any of several, or for one that begins with -"},
-		&cli.BoolFlag{Name: "regex", Aliases: []string{"E"}, Category: what, Usage: "patterns are regular expressions (RE2)"},
-		&cli.BoolFlag{Name: "ignore-case", Aliases: []string{"i"}, Category: what, Usage: "upper and lower case are the same"},
-		&cli.BoolFlag{Name: "smart-case", Aliases: []string{"S"}, Category: what, Usage: "upper and lower case are the same, unless a pattern has a letter in upper case"},
-		&cli.BoolFlag{Name: "word-regexp", Aliases: []string{"w"}, Category: what, Usage: "what matches has to be whole words"},
-		&cli.BoolFlag{Name: "invert-match", Aliases: []string{"v"}, Category: what, Usage: "the records that do not match"},
-		&cli.StringSliceFlag{Name: "where", Category: what, Usage: "only records of which `EXPR` holds: level=error AND status>=500; several times: all have to hold"},
-		&cli.StringSliceFlag{Name: "source", Category: what, Usage: "only of sources with `KEY=VALUE`, KEY!=VALUE, KEY=~REGEX or KEY!~REGEX; several times: all have to hold"},
-		&cli.Int64Flag{Name: "max-count", Aliases: []string{"m"}, Category: what, Usage: "end after `N` records", DefaultText: "no limit"},
-
-		&cli.BoolFlag{Name: "time", Category: how, Usage: "print each record's time (UTC) before it"},
-		&cli.BoolFlag{Name: "ulid", Category: how, Usage: "print each record's ULID before it"},
-		&cli.BoolFlag{Name: "show-source", Category: how, Usage: "print each record's source before it: {key=value ...}"},
-		&cli.BoolFlag{Name: "json", Category: how, Usage: "print an object a line, as a search does"},
-		&cli.StringFlag{Name: "color", Category: how, Value: "auto", Usage: "highlight what matches: `WHEN` is auto (on a terminal), always or never"},
-	})
-	return app
+func newTail() *cli.App {
+	return &cli.App{
+		Name: "oklog-query tail", Usage: "show records as they are published",
+		UsageText:   "oklog-query tail --nats URL [--bucket URL...] --topic T [-n 10] [options] [PATTERN]",
+		Description: tailDescription,
+		Flags: slices.Concat(findFlags(), []cli.Flag{
+			&cli.StringFlag{Name: "from", Category: catTime, Usage: "look for the first --lines from `TIME` on", DefaultText: query.DefaultFrom},
+			zoneFlag(),
+			&cli.StringFlag{Name: "lines", Aliases: []string{"n"}, Category: catOutput, Value: "10", Usage: "print the last `N` records that match, first; 0: none"},
+			&cli.StringFlag{Name: "limit", Aliases: []string{"m", "max-count"}, Category: catOutput, Usage: "end after `N` records", DefaultText: "no limit"},
+			&cli.StringFlag{Name: "color", Aliases: []string{"colour"}, Category: catOutput, Usage: "`WHEN` to use colours: auto (on a terminal, without NO_COLOR), always or never", DefaultText: "auto"},
+		}, recordFlags(catOutput), placeFlags()),
+	}
 }
 
 // parseTail checks everything that can be checked before anything is connected to.
-func parseTail(c *cli.Context, terminal bool, log *slog.Logger) (opts tailOptions, err error) {
-	opts.time, opts.ulid, opts.source, opts.json = c.Bool("time"), c.Bool("ulid"), c.Bool("show-source"), c.Bool("json")
+func parseTail(c *cli.Context, sc screen, log *slog.Logger) (opts tailOptions, err error) {
 	if c.String("nats") == "" {
 		return opts, errors.New("--nats is missing: new records come from there, such as --nats nats://127.0.0.1:4222, or set OKLOG_NATS")
 	}
-	cfg, err := flags.Stream(c, log)
-	if err != nil {
+	if opts.stream, err = flags.Stream(c, log); err != nil {
 		return opts, err
 	}
-	opts.stream = &cfg
+	opts.stream.Name = "oklog-query"
 	if len(c.StringSlice("bucket")) > 0 {
 		if opts.place, err = parsePlace(c); err != nil {
 			return opts, err
 		}
 	}
-	texts, args := c.StringSlice("e"), c.Args().Slice()
-	switch {
-	case len(texts) > 0 && len(args) > 0:
-		return opts, fmt.Errorf("the pattern %q stands beside -e: give it with -e, too", args[0])
-	case len(args) > 1:
-		return opts, fmt.Errorf("%d patterns (%q, %q): want one: put it in quotes if it holds spaces, or give several with -e", len(args), args[0], args[1])
-	}
-	req := query.Request{
-		Topic: c.String("topic"), From: c.String("from"), Patterns: append(texts, args...), Regex: c.Bool("regex"),
-		IgnoreCase: c.Bool("ignore-case"), SmartCase: c.Bool("smart-case"), Word: c.Bool("word-regexp"), Invert: c.Bool("invert-match"),
-		Where: c.StringSlice("where"), Sources: c.StringSlice("source"),
-	}
-	if opts.query, err = req.Compile(time.Now()); err != nil {
+	if opts.look, err = parseLook(c, sc); err != nil {
 		return opts, err
 	}
-	opts.pattern = match.Pattern{Texts: req.Patterns}
-	if opts.query.Pattern != nil {
-		opts.pattern = opts.query.Pattern.Pattern()
+	r, err := parseRequest(c, opts.look.zone)
+	if err != nil {
+		return opts, err
 	}
-	opts.query.Limit = c.Int64("max-count")
-	if opts.query.Limit < 0 || c.IsSet("max-count") && opts.query.Limit == 0 {
-		return opts, fmt.Errorf("--max-count %d: want at least 1", opts.query.Limit)
+	if opts.query, err = r.Compile(time.Now()); err != nil {
+		return opts, err
 	}
-	if opts.lines = c.Int("lines"); opts.lines < 0 || opts.lines > tail.MaxLines {
-		return opts, fmt.Errorf("--lines %d: want 0 to %d; oklog-query --newest finds more", opts.lines, tail.MaxLines)
+	lines, err := number(c, "lines", 0)
+	if err != nil {
+		return opts, err
 	}
-	switch when := c.String("color"); when {
-	case "auto":
-		opts.color = terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
-	case "always":
-		opts.color = true
-	case "never":
-	default:
-		return opts, fmt.Errorf("--color %s: want auto, always or never", when)
+	if lines > tail.MaxLines {
+		return opts, fmt.Errorf("--lines %d: want 0 to %d; oklog-query --newest finds more", lines, tail.MaxLines)
 	}
+	opts.lines = int(lines)
 	return opts, nil
 }
 
-// runTail is the command tail.
-func runTail(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	code := exitFound
-	app := newTail(stdout, stderr, func(c *cli.Context) (err error) {
-		told := &promptHandler{w: stderr}
-		log := slog.New(told)
-		opts, err := parseTail(c, isTerminal(stdout), log)
-		if err == nil {
-			code, err = follow(ctx, opts, log, stdout, told)
-		}
-		return err
-	})
-	err := app.RunContext(ctx, flags.First(args, app.Flags))
-	switch {
-	case ctx.Err() != nil:
-		return exitInterrupt
-	case err != nil:
-		fmt.Fprintf(stderr, "oklog-query: %s\n", flags.OneLine(err))
-		return exitTrouble
+// doTail is the command tail.
+func doTail(ctx context.Context, c *cli.Context, s streams) (int, error) {
+	told := &promptHandler{w: s.stderr}
+	log := slog.New(told)
+	opts, err := parseTail(c, screenOf(s), log)
+	if err != nil {
+		return exitTrouble, err
 	}
-	return code
+	return follow(ctx, opts, log, s.stdout, told)
 }
 
 // follow prints records until ctx is done, or nobody reads them.
 func follow(ctx context.Context, opts tailOptions, log *slog.Logger, stdout io.Writer, told *promptHandler) (int, error) {
-	s, err := stream.Connect(ctx, *opts.stream)
+	s, err := stream.Connect(ctx, opts.stream)
 	if err != nil {
 		return exitTrouble, err
 	}
@@ -179,7 +133,7 @@ func follow(ctx context.Context, opts tailOptions, log *slog.Logger, stdout io.W
 	var broken error
 	running, cancel := context.WithCancel(ctx)
 	defer cancel()
-	p := newPrinter(bufio.NewWriterSize(stdout, 64<<10), opts.options)
+	p := newPrinter(bufio.NewWriterSize(stdout, 64<<10), opts.look, opts.query)
 	flush := func() {
 		if err := p.w.Flush(); err != nil && broken == nil {
 			broken = err

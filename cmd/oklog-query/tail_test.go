@@ -173,16 +173,16 @@ func TestTailRefuses(t *testing.T) {
 		{"-t web", "--nats is missing: new records come from there, such as --nats nats://127.0.0.1:4222, or set OKLOG_NATS"},
 		{"--nats nats://127.0.0.1:1", "--topic is missing..."},
 		{"--nats nats://127.0.0.1:1 -t web", "connect to NATS..."},
-		{"--nats nats://127.0.0.1:1 -t web -n -1", "--lines -1: want 0 to 10000; oklog-query --newest finds more"},
+		{"--nats nats://127.0.0.1:1 -t web -n -1", "--lines -1: want at least 0"},
 		{"--nats nats://127.0.0.1:1 -t web -n 10001", "--lines 10001: want 0 to 10000; oklog-query --newest finds more"},
-		{"--nats nats://127.0.0.1:1 -t web -m 0", "--max-count 0: want at least 1"},
+		{"--nats nats://127.0.0.1:1 -t web -m 0", "--limit 0: want at least 1"},
 		{"--nats nats://127.0.0.1:1 -t web -E a(b", "bad pattern..."},
 		{"--nats nats://127.0.0.1:1 -t web a b", `2 patterns ("a", "b")...`},
 		{"--nats nats://127.0.0.1:1 -t web -e a b", `the pattern "b" stands beside -e...`},
 		{"--nats nats://127.0.0.1:1 -t web --source x", "--source x: want KEY=VALUE..."},
 		{"--nats nats://127.0.0.1:1 -t web --color red", "--color red: want auto, always or never"},
 		{"--nats http://x -t web", "connect to NATS: bad URL..."},
-		{"--nonsense", "flag provided but not defined: -nonsense: see oklog-query tail --help"},
+		{"--nonsense", "there is no flag --nonsense: see oklog-query tail --help"},
 	} {
 		var out, errs tailText
 		code := run(t.Context(), append([]string{"oklog-query", "tail"}, strings.Fields(c.args)...), nil, &out, &errs)

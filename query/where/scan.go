@@ -214,7 +214,9 @@ func (s *scanner) value(b []byte, i, from int) int {
 		end++
 	default:
 		end = skipValue(b, i)
-		v.raw = b[i:end]
+		if v.raw = b[i:end]; !isScalar(v.raw) {
+			return len(b)
+		}
 	}
 	for _, at := range s.active[from:to] {
 		if at.step == len(s.paths[at.path].steps) {
@@ -222,6 +224,19 @@ func (s *scanner) value(b []byte, i, from int) int {
 		}
 	}
 	return end
+}
+
+// isScalar tells whether a text is a number, about, or a word of JSON.
+func isScalar(b []byte) bool {
+	switch b[0] {
+	case 't':
+		return string(b) == "true"
+	case 'f':
+		return string(b) == "false"
+	case 'n':
+		return string(b) == "null"
+	}
+	return b[0] == '-' || '0' <= b[0] && b[0] <= '9'
 }
 
 // skipValue returns where the value at b[i] ends. It goes at least one byte on.
