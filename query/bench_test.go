@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -102,6 +103,7 @@ func BenchmarkQuery(b *testing.B) {
 	}
 	e := newEngine(b, Config{Bucket: bucket})
 	all := Range{From: segment.AtTime(day0), To: segment.AtTime(day0.Add(24 * time.Hour))}
+	rare := rareText(b, texts)
 	for _, bench := range []struct {
 		name    string
 		pattern match.Pattern
@@ -110,6 +112,11 @@ func BenchmarkQuery(b *testing.B) {
 		{"absent", match.Pattern{Texts: []string{"3f9c1be07ad2"}}, Query{}},
 		{"absent ignoring case", match.Pattern{Texts: []string{"no such exception"}, IgnoreCase: true}, Query{}},
 		{"common", match.Pattern{Texts: []string{"from"}}, Query{}},
+		{"common with context", match.Pattern{Texts: []string{"from"}}, Query{Before: 2, After: 2}},
+		{"everything with context", match.Pattern{}, Query{Before: 2, After: 2}},
+		{"rare", match.Pattern{Texts: []string{rare}}, Query{}},
+		{"rare with context", match.Pattern{Texts: []string{rare}}, Query{Before: 2, After: 2}},
+		{"rare with context newest first", match.Pattern{Texts: []string{rare}}, Query{Before: 2, After: 2, Newest: true}},
 		{"common counted", match.Pattern{Texts: []string{"from"}}, Query{CountOnly: true}},
 		{"everything", match.Pattern{}, Query{}},
 		{"everything newest first", match.Pattern{}, Query{Newest: true}},
@@ -136,4 +143,25 @@ func BenchmarkQuery(b *testing.B) {
 			}
 		})
 	}
+}
+
+// rareText is a piece of a line that is in few others.
+func rareText(tb testing.TB, texts [][]byte) string {
+	tb.Helper()
+	text := slices.MaxFunc(texts, func(a, b []byte) int { return cmp.Compare(len(a), len(b)) })
+	for at := len(text) / 3; at+16 < len(text); at += 1000 {
+		piece := text[at : at+16]
+		if bytes.IndexByte(piece, '\n') >= 0 {
+			continue
+		}
+		n := 0
+		for _, text := range texts {
+			n += bytes.Count(text, piece)
+		}
+		if n <= 10 {
+			return string(piece)
+		}
+	}
+	tb.Fatal("no text is rare")
+	return ""
 }

@@ -48,10 +48,11 @@ const Ahead = 5 * time.Minute
 //	2026-11-22T17:10:49.5+01:00   RFC 3339; a space may stand for the T, seconds may be left out
 //	2026-11-22T17:10              without a zone: UTC
 //	2026-11-22                    the beginning of the day, UTC
-//	90s, 5m, 1h30m, 2d, 1w        that long before now ("5m ago" is the same)
+//	90s, 5m, 1h30m, 2d, 1w        that long before now ("5m ago" is the same); 1mo is 30 days, 1y 365
 //	now
 //	1795367449, 1795367449500     Unix time in seconds (10 digits) or milliseconds (13)
 //	01KAPV2P4X4Q8S3M6W1Z0N5R7T    a record's ULID
+//	all, 0                        as lower bound: the first record there is
 //
 // A time as lower bound is included, as upper bound excluded. A ULID is excluded as either: the last one
 // that a query showed, as the next query's lower bound (its upper bound, newest first),
@@ -59,13 +60,14 @@ const Ahead = 5 * time.Minute
 //
 // Errors are ErrBound, and a *ParamError, one line that names the flag: --from or --to.
 func ParseRange(from, to string, now time.Time) (r Range, err error) {
-	exact, isID, err := parseBound("--from", from, now)
-	if err != nil {
-		return Range{}, err
-	}
-	r.From = exact
-	if isID {
-		r.From = segment.After(exact)
+	var isID bool
+	if t := strings.TrimSpace(from); t != "all" && t != "0" {
+		if r.From, isID, err = parseBound("--from", from, now); err != nil {
+			return Range{}, err
+		}
+		if isID {
+			r.From = segment.After(r.From)
+		}
 	}
 	if to == "" {
 		r.To = segment.AtTime(now.Add(Ahead))
@@ -101,6 +103,23 @@ func show(s string) string {
 
 var layouts = [...]string{
 	time.RFC3339Nano, "2006-01-02T15:04Z07:00", "2006-01-02T15:04:05", "2006-01-02T15:04", "2006-01-02T15", time.DateOnly,
+}
+
+// InZone gives a bound that names a time of day, or a day, and no zone as the same in a zone; others as they are.
+func InZone(bound string, zone *time.Location) string {
+	s := strings.TrimSpace(bound)
+	if len(s) > 10 && s[4] == '-' && s[10] == ' ' {
+		s = s[:10] + "T" + s[11:]
+	}
+	for _, layout := range layouts {
+		if strings.HasSuffix(layout, "Z07:00") {
+			continue
+		}
+		if t, err := time.ParseInLocation(layout, s, zone); err == nil {
+			return t.Format(time.RFC3339Nano)
+		}
+	}
+	return bound
 }
 
 // parseBound gives the lowest ID of a time, or a ULID as it is.
@@ -166,7 +185,7 @@ var (
 	errTooLong  = errors.New("longer than can be counted")
 )
 
-// ParseAge reads a duration: time.ParseDuration's, and days (d) and weeks (w) before that.
+// ParseAge reads a duration: time.ParseDuration's, and years (y, of 365 days), months (mo, of 30), weeks (w) and days (d) before that.
 func ParseAge(s string) (time.Duration, error) {
 	s = strings.TrimSpace(strings.TrimSuffix(s, "ago"))
 	if s == "" || s[0] < '0' || s[0] > '9' {
@@ -176,7 +195,7 @@ func ParseAge(s string) (time.Duration, error) {
 	for _, unit := range []struct {
 		letter string
 		size   time.Duration
-	}{{"w", 7 * 24 * time.Hour}, {"d", 24 * time.Hour}} {
+	}{{"y", 365 * 24 * time.Hour}, {"mo", 30 * 24 * time.Hour}, {"w", 7 * 24 * time.Hour}, {"d", 24 * time.Hour}} {
 		digits, rest, ok := strings.Cut(s, unit.letter)
 		if !ok {
 			continue

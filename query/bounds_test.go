@@ -51,6 +51,10 @@ func TestParseRange(t *testing.T) {
 	f("1970-01-01", "", ulid.ULID{}, end)
 	f("60w", "300d", ms("2025-09-28T17:10:49.5Z"), ms("2026-01-26T17:10:49.5Z"))
 	f("9999w", "", ulid.ULID{}, end) // before 1970
+	f("all", "", ulid.ULID{}, end)
+	f(" 0 ", "1h", ulid.ULID{}, ms("2026-11-22T16:10:49.500Z"))
+	f("1y", "2mo1w", ms("2025-11-22T17:10:49.500Z"), ms("2026-09-16T17:10:49.500Z"))
+	f("1mo5m", "", ms("2026-10-23T17:05:49.500Z"), end)
 	exact := ulid.MustParse(id)
 	f(id, "", segment.After(exact), end)
 	f(strings.ToLower(id), "", segment.After(exact), end)
@@ -77,6 +81,8 @@ func TestParseRangeErrors(t *testing.T) {
 		{"01KAPV2P4X4Q8S3M6W1Z0N5R7U", "", "--from 01KAPV2P4X4Q8S3M6W1Z0N5R7U: not a ULID" + want},
 		{"8ZZZZZZZZZZZZZZZZZZZZZZZZZ", "", "--from 8ZZZZZZZZZZZZZZZZZZZZZZZZZ: not a ULID" + want},
 		{strings.Repeat("x", 200), "", "--from " + strings.Repeat("x", 60) + "...: not understood" + want},
+		{"1h", "all", "--to all: not understood" + want},
+		{"1w1y", "", "--from 1w1y: not understood" + want},
 		{"a\nb", "", `--from "a\nb": not understood` + want},
 		{"5m", "1h", "--from 5m is not before --to 1h: the range is empty: exchange or widen them"},
 		{"5m", "5m", "--from 5m is not before --to 5m: the range is empty: exchange or widen them"},
@@ -86,6 +92,26 @@ func TestParseRangeErrors(t *testing.T) {
 		_, err := ParseRange(c.from, c.to, now)
 		if !errors.Is(err, ErrBound) || err.Error() != "bad bound: "+c.want {
 			t.Errorf("%q %q: want %q, have %v", c.from, c.to, c.want, err)
+		}
+	}
+}
+
+func TestInZone(t *testing.T) {
+	zone := time.FixedZone("", 3600)
+	for bound, want := range map[string]string{
+		"2026-11-22":                "2026-11-22T00:00:00+01:00",
+		"2026-11-22 17:10":          "2026-11-22T17:10:00+01:00",
+		"2026-11-22T17":             "2026-11-22T17:00:00+01:00",
+		"2026-11-22T17:10:49.5":     "2026-11-22T17:10:49.5+01:00",
+		"2026-11-22T17:10Z":         "2026-11-22T17:10Z",
+		"2026-11-22T17:10:49+02:00": "2026-11-22T17:10:49+02:00",
+		"5m":                        "5m",
+		"1795367449":                "1795367449",
+		"":                          "",
+		"all":                       "all",
+	} {
+		if have := InZone(bound, zone); have != want {
+			t.Errorf("%q: want %s, have %s", bound, want, have)
 		}
 	}
 }

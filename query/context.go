@@ -65,14 +65,11 @@ func (h heldRunner) Run(ctx context.Context, q Query, emit func(Record) error) (
 }
 
 func (q *Query) checkContext(emit func(Record) error) error {
-	if err := segment.CheckTopic(q.Topic); err != nil {
-		return fmt.Errorf("query: %w", err)
-	}
-	switch {
-	case emit == nil:
+	if emit == nil {
 		return errors.New("query: nowhere to put the records")
-	case q.Before < 0 || q.Before > MaxContext || q.After < 0 || q.After > MaxContext:
-		return fmt.Errorf("query: context of %d and %d records: want 0 to %d", q.Before, q.After, MaxContext)
+	}
+	if err := q.check(); err != nil {
+		return fmt.Errorf("query: %w", err)
 	}
 	return nil
 }
@@ -83,6 +80,8 @@ type contextRun struct {
 	hot  []*source
 	held bool // hot is what there is
 	view *view
+	// Chunks that were followed.
+	spare chan *chunk
 
 	lead, trail int // context that is put out before, and after, a match
 	lanes       map[uint32]*lane
@@ -113,7 +112,7 @@ func (c *contextRun) answer(ctx context.Context, matches Runner) (*Answer, error
 	if c.q.Newest {
 		c.lead, c.trail = c.trail, c.lead
 	}
-	c.lanes = map[uint32]*lane{}
+	c.lanes, c.spare = map[uint32]*lane{}, make(chan *chunk, 2)
 	c.owing.c = c
 
 	ctx, cancel := context.WithCancel(ctx)
@@ -154,18 +153,28 @@ func (c *contextRun) answer(ctx context.Context, matches Runner) (*Answer, error
 	return first, err
 }
 
+// newChunk is a chunk in memory that was used before, if there is some.
+func (c *contextRun) newChunk() *chunk {
+	select {
+	case k := <-c.spare:
+		return k
+	default:
+		return &chunk{}
+	}
+}
+
 // find has the matches found, and sends them on: as soon as somebody waits for them.
 func (c *contextRun) find(ctx context.Context, matches Runner, chunks chan<- *chunk) (*Answer, error) {
 	q := c.q
 	q.Before, q.After = 0, 0
-	at := &chunk{}
+	at := c.newChunk()
 	q.Idle = func() {
 		if len(at.records) == 0 {
 			return
 		}
 		select {
 		case chunks <- at:
-			at = &chunk{}
+			at = c.newChunk()
 		default:
 		}
 	}
@@ -177,7 +186,7 @@ func (c *contextRun) find(ctx context.Context, matches Runner, chunks chan<- *ch
 		}
 		select {
 		case chunks <- at:
-			at = &chunk{}
+			at = c.newChunk()
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
@@ -200,9 +209,6 @@ func (c *contextRun) follow(ctx context.Context, chunks <-chan *chunk) error {
 		select {
 		case next, ok = <-chunks:
 		default:
-			if err := c.flush(); err != nil {
-				return err
-			}
 			if c.q.Idle != nil {
 				c.q.Idle()
 			}
@@ -247,6 +253,16 @@ func (c *contextRun) chunk(ctx context.Context, next *chunk) error {
 		if err := c.match(lanes[i], r); err != nil {
 			return err
 		}
+	}
+	// What was found is out before its memory is used again.
+	if err := c.flush(); err != nil {
+		return err
+	}
+	clear(next.records)
+	next.records, next.text = next.records[:0], next.text[:0]
+	select {
+	case c.spare <- next:
+	default:
 	}
 	c.release()
 	return c.view.afford()

@@ -75,6 +75,22 @@ type Query struct {
 	// Idle, if set, is called when the query is about to wait: a good moment to flush what emit has put
 	// into a buffer. It is called by the goroutine that calls emit.
 	Idle func()
+	// Watch, if set, is called once, before anything is read, with a function that tells what the query has cost so far. That
+	// one may be called from any goroutine, and whenever.
+	Watch func(cost func() Stats)
+}
+
+// check refuses what cannot be asked.
+func (q *Query) check() error {
+	switch {
+	case q.Limit < 0:
+		return fmt.Errorf("limit %d: want at least 1, or 0 for none", q.Limit)
+	case q.MaxBytes < 0:
+		return fmt.Errorf("at most %d bytes: want at least 1, or 0 for no bound", q.MaxBytes)
+	case q.Before < 0 || q.Before > MaxContext || q.After < 0 || q.After > MaxContext:
+		return fmt.Errorf("context of %d and %d records: want 0 to %d", q.Before, q.After, MaxContext)
+	}
+	return segment.CheckTopic(q.Topic)
 }
 
 // required is what a record must hold for the query to want it; nil if nothing is asked of records.
@@ -231,7 +247,10 @@ func (e *Engine) runWith(ctx context.Context, q Query, emit func(Record) error, 
 func (e *Engine) begin(q Query) (*run, error) {
 	r := &run{e: e, q: q, ans: &Answer{}, start: e.cfg.Now()}
 	if err := q.check(); err != nil {
-		return r, err
+		return r, fmt.Errorf("query: %w", err)
+	}
+	if q.Watch != nil {
+		q.Watch(r.meter.stats)
 	}
 	if q.Pattern != nil && q.Pattern.All() {
 		r.q.Pattern = nil
@@ -273,17 +292,6 @@ type run struct {
 
 	held   *held            // of a survey; nil: the run holds by itself
 	listed *[]objstore.Info // of a survey: the first listing; nil: the run lists by itself
-}
-
-// check refuses what no engine can answer.
-func (q *Query) check() error {
-	if err := segment.CheckTopic(q.Topic); err != nil {
-		return fmt.Errorf("query: %w", err)
-	}
-	if q.Limit < 0 {
-		return fmt.Errorf("query: limit %d: want at least 1, or 0 for none", q.Limit)
-	}
-	return nil
 }
 
 func (r *run) answer(ctx context.Context) error {

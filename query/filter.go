@@ -16,9 +16,6 @@ type Filter struct {
 func NewFilter(q Query) *Filter {
 	// Everything that says which records match belongs here; what says how many of them, and in which order, does not.
 	f := &Filter{picker{ctx: context.Background(), q: &Query{Topic: q.Topic, Pattern: q.Pattern, Where: q.Where, Sources: q.Sources}}}
-	if q.Pattern != nil && q.Pattern.All() {
-		f.p.q.Pattern = nil
-	}
 	f.p.compile()
 	return f
 }

@@ -132,6 +132,35 @@ func TestBareBlocks(t *testing.T) {
 	}
 }
 
+// An expression looks at the texts, also where they are not put out.
+func TestIDsOfWhatHolds(t *testing.T) {
+	b := objstore.NewMemory("test", time.Now)
+	all := lines(1, day0, 100)
+	for i := range all {
+		all[i].text = fmt.Sprintf(`{"n":%d}`, i)
+	}
+	store(t, b, "web", 1, 400, all)
+	e := newEngine(t, Config{Bucket: b})
+	q, err := (&Request{Topic: "web", From: "2026-11-20", To: "2026-11-21", Where: []string{"n >= 90"}}).Compile(day0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := Histogram(t.Context(), e, q, time.Minute)
+	if err != nil || len(h.Buckets) != 1 || h.Buckets[0] != (Bucket{day0.Add(time.Minute), 10}) {
+		t.Errorf("%v %v", h.Buckets, err)
+	}
+	q.CountOnly = true
+	if ans, err := e.Run(t.Context(), q, nil); err != nil || ans.Count != 10 {
+		t.Errorf("counted %d, %v", ans.Count, err)
+	}
+	if est, err := e.Estimate(t.Context(), q); err != nil || est.Records != 100 {
+		t.Errorf("%+v %v", est, err)
+	}
+	if found := NewFilter(q).Find(block(all)); len(found) != 10 || string(found[0].Text) != `{"n":90}` {
+		t.Errorf("the filter finds %d records", len(found))
+	}
+}
+
 // at is a record of a time.
 func at(t time.Time, counter uint32) entry {
 	source, _ := segment.ParseSource([]string{"host=a"})

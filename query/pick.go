@@ -21,13 +21,12 @@ type picker struct {
 	q     *Query
 	meter *meter
 
-	search  *match.Searcher  // finds what the pattern matches, or what where may hold of; nil: every record is looked at
-	where   *where.Matcher   // what else has to hold of a record; nil: nothing
-	wanted  map[uint64]bool  // of these sessions; nil: of all
-	block   *segment.Block   // the one being looked at
-	lines   []match.Line     // in it
-	found   []segment.Record // in it, of its memory
-	scratch segment.Block
+	search *match.Searcher  // finds what the pattern matches, or what where may hold of; nil: every record is looked at
+	where  *where.Matcher   // what else has to hold of a record; nil: nothing
+	wanted map[uint64]bool  // of these sessions; nil: of all
+	block  *segment.Block   // the one being looked at
+	lines  []match.Line     // in it
+	found  []segment.Record // in it, of its memory
 }
 
 // newPicker makes a picker for one worker of a scan.
@@ -37,9 +36,9 @@ func newPicker(sc *scan, dec *segment.Decoder) picker {
 	return p
 }
 
-// compile makes what finds the records of the query.
+// compile sets what finds the records that the query wants.
 func (p *picker) compile() {
-	if p.q.Pattern != nil {
+	if p.q.Pattern != nil && !p.q.Pattern.All() {
 		p.search = p.q.Pattern.Searcher()
 	}
 	if p.q.Where != nil {
@@ -157,7 +156,7 @@ func (p *picker) match(t *task) error {
 	if lo == hi {
 		return nil
 	}
-	if p.every() && !q.Newest {
+	if !q.Newest && (p.every() || p.bare()) {
 		p.all(t, c, lo, hi)
 		return nil
 	}
@@ -248,18 +247,29 @@ func (p *picker) trim(most int) bool {
 	return len(p.found) == most && !p.q.Newest
 }
 
-// all makes the records from lo up to hi the result.
+// all makes the records from lo up to hi, where these are of a source that the query wants, the result.
 func (p *picker) all(t *task, c segment.Cursor, lo, hi int) {
 	if lo == 0 && hi == p.block.Len() && !p.bare() { // a bare one is small, and its memory large
 		t.result, t.whole, t.pieces = p.block, true, p.block.Cut()
 		p.block = p.e.block()
 		return
 	}
-	p.scratch.Reset()
-	c.AppendTo(&p.scratch, lo)
+	c.Skip(lo)
 	out := &segment.Block{Sources: p.block.Sources}
-	c.AppendTo(out, hi-lo)
-	t.result, t.pieces = out, out.Cut()
+	if p.wanted == nil {
+		c.AppendTo(out, hi-lo)
+	} else {
+		for ids := range c.Runs(hi - lo) {
+			if p.wanted[ids.Session] {
+				c.AppendTo(out, int(ids.N))
+			} else {
+				c.Skip(int(ids.N))
+			}
+		}
+	}
+	if out.Len() > 0 {
+		t.result, t.pieces = out, out.Cut()
+	}
 }
 
 // runs is how many runs what was found makes.

@@ -3,9 +3,12 @@ package query
 import (
 	"fmt"
 	"regexp"
+	"regexp/syntax"
+	"slices"
 	"strings"
 
 	"oklog/objstore/segment"
+	"oklog/query/match"
 )
 
 // Bounds on the conditions on sources of a query.
@@ -43,7 +46,7 @@ func ParseSources(texts []string) (*Sources, error) {
 	if len(texts) > maxSources {
 		return nil, fmt.Errorf("--source: %d conditions: at most %d", len(texts), maxSources)
 	}
-	s := &Sources{texts: texts}
+	s := &Sources{texts: slices.Clone(texts)}
 	for _, text := range texts {
 		c, err := parseSource(text)
 		if err != nil {
@@ -71,15 +74,31 @@ func parseSource(text string) (c sourceCond, err error) {
 		return c, fmt.Errorf("want KEY=VALUE, KEY!=VALUE, KEY=~REGEX or KEY!~REGEX")
 	}
 	c.value, c.differ = rest[len(op):], op[0] == '!'
-	if op[len(op)-1] == '~' {
-		if len(c.value) > maxSourceRegex {
-			return c, fmt.Errorf("the regular expression is longer than %d bytes", maxSourceRegex)
-		}
-		if c.regex, err = regexp.Compile("^(?s:" + c.value + ")$"); err != nil {
-			return c, fmt.Errorf("%w", err)
-		}
+	switch {
+	case len(c.key) > segment.MaxAttrKey:
+		return c, fmt.Errorf("the key is longer than %d bytes, which none is", segment.MaxAttrKey)
+	case op[len(op)-1] == '~':
+		c.regex, err = wholeRegexp(c.value)
+	case len(c.value) > segment.MaxAttrValue:
+		return c, fmt.Errorf("the value is longer than %d bytes, which none is", segment.MaxAttrValue)
 	}
-	return c, nil
+	return c, err
+}
+
+// wholeRegexp is a regular expression that has to match all of a value.
+func wholeRegexp(text string) (*regexp.Regexp, error) {
+	if len(text) > maxSourceRegex {
+		return nil, fmt.Errorf("the regular expression is longer than %d bytes", maxSourceRegex)
+	}
+	// By itself first, which also bounds how large it is: anchors around a)|(b would make another one of it.
+	if _, err := match.Compile(match.Pattern{Texts: []string{text}, Regex: true}); err != nil {
+		return nil, err
+	}
+	tree, err := syntax.Parse(text, syntax.Perl|syntax.DotNL)
+	if err != nil {
+		return nil, err
+	}
+	return regexp.Compile(`\A(?:` + tree.String() + `)\z`)
 }
 
 // Match tells whether a source is one of those.

@@ -1,6 +1,7 @@
 package query
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,8 +18,8 @@ import (
 // wireQuery is a Query as JSON.
 type wireQuery struct {
 	Topic     string       `json:"topic"`
-	From      ulid.ULID    `json:"from"`
-	To        ulid.ULID    `json:"to"`
+	From      wireID       `json:"from"`
+	To        wireID       `json:"to"`
 	Pattern   *wirePattern `json:"pattern,omitempty"`
 	Where     []byte       `json:"where,omitempty"` // it need not be UTF-8
 	Sources   [][]byte     `json:"sources,omitempty"`
@@ -30,6 +31,20 @@ type wireQuery struct {
 	MaxBytes  int64        `json:"max_bytes,omitempty"`
 	CountOnly bool         `json:"count_only,omitempty"`
 	IDsOnly   bool         `json:"ids_only,omitempty"`
+}
+
+// maxWireQuery bounds a query as JSON, in bytes: patterns of match.MaxPatterns fit in.
+const maxWireQuery = 4 << 20
+
+// wireID is an ID that is read strictly.
+type wireID struct{ ulid.ULID }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (w *wireID) UnmarshalText(text []byte) (err error) {
+	if w.ULID, err = ulid.ParseStrict(string(text)); err != nil {
+		return fmt.Errorf("ULID %s: %w", show(string(text)), err)
+	}
+	return nil
 }
 
 // wirePattern is a match.Pattern as JSON. Texts are bytes: they need not be UTF-8.
@@ -55,10 +70,10 @@ func toTexts(all [][]byte) (texts []string) {
 	return texts
 }
 
-// MarshalJSON implements json.Marshaler. Idle is left out.
+// MarshalJSON implements json.Marshaler. Idle and Watch are left out.
 func (q Query) MarshalJSON() ([]byte, error) {
 	w := wireQuery{
-		Topic: q.Topic, From: q.Range.From, To: q.Range.To, Sources: toBytes(q.Sources.Texts()), Newest: q.Newest, Limit: q.Limit,
+		Topic: q.Topic, From: wireID{q.Range.From}, To: wireID{q.Range.To}, Sources: toBytes(q.Sources.Texts()), Newest: q.Newest, Limit: q.Limit,
 		Before: q.Before, After: q.After, Brute: q.Brute, MaxBytes: q.MaxBytes, CountOnly: q.CountOnly, IDsOnly: q.IDsOnly,
 	}
 	if q.Where != nil {
@@ -71,32 +86,46 @@ func (q Query) MarshalJSON() ([]byte, error) {
 	return json.Marshal(w)
 }
 
-// UnmarshalJSON implements json.Unmarshaler: it compiles what is to be compiled.
+// UnmarshalJSON implements json.Unmarshaler: it compiles what is to be compiled, and refuses what cannot be asked. It also refuses
+// what it does not know: a condition that a later version sets must not be passed over.
 func (q *Query) UnmarshalJSON(b []byte) error {
-	var w wireQuery
-	if err := json.Unmarshal(b, &w); err != nil {
+	decoded, err := decodeQuery(b)
+	if err != nil {
 		return fmt.Errorf("decode query: %w", err)
 	}
-	*q = Query{
-		Topic: w.Topic, Range: Range{w.From, w.To}, Newest: w.Newest, Limit: w.Limit,
+	*q = decoded
+	return nil
+}
+
+func decodeQuery(b []byte) (q Query, err error) {
+	if len(b) > maxWireQuery {
+		return q, fmt.Errorf("%d bytes: at most %d", len(b), maxWireQuery)
+	}
+	var w wireQuery
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&w); err != nil {
+		return q, err
+	}
+	q = Query{
+		Topic: w.Topic, Range: Range{w.From.ULID, w.To.ULID}, Newest: w.Newest, Limit: w.Limit,
 		Before: w.Before, After: w.After, Brute: w.Brute, MaxBytes: w.MaxBytes, CountOnly: w.CountOnly, IDsOnly: w.IDsOnly,
 	}
-	var err error
 	if w.Pattern != nil {
 		if q.Pattern, err = match.Compile(match.Pattern{Texts: toTexts(w.Pattern.Texts), Regex: w.Pattern.Regex,
 			IgnoreCase: w.Pattern.IgnoreCase, Word: w.Pattern.Word, Invert: w.Pattern.Invert}); err != nil {
-			return fmt.Errorf("decode query: %w", err)
+			return q, err
 		}
 	}
 	if w.Where != nil {
 		if q.Where, err = where.Parse(string(w.Where)); err != nil {
-			return fmt.Errorf("decode query: %w", err)
+			return q, err
 		}
 	}
 	if q.Sources, err = ParseSources(toTexts(w.Sources)); err != nil {
-		return fmt.Errorf("decode query: %w", err)
+		return q, err
 	}
-	return nil
+	return q, q.check()
 }
 
 // kinds are the errors of problems that are told apart.
@@ -104,16 +133,16 @@ var kinds = []struct {
 	word string
 	err  error
 }{
-	{"foreign", ErrForeign}, {"gone", ErrGone}, {"unflushed", ErrHotTooLarge}, {"bucket", objstore.ErrIncomplete}, {"sources", ErrManySources},
+	{"foreign", ErrForeign}, {"gone", ErrGone}, {"unflushed", ErrHotTooLarge}, {"bucket", objstore.ErrIncomplete}, {"sources", ErrManySources}, {"time", ErrTimeLimit},
 }
 
 // wireProblem is a Problem as JSON.
 type wireProblem struct {
-	Key   string     `json:"key,omitempty"`
-	Kind  string     `json:"kind"` // a word of kinds, or "unreadable"
-	Error string     `json:"error"`
-	First *ulid.ULID `json:"first,omitempty"`
-	Last  *ulid.ULID `json:"last,omitempty"`
+	Key   string  `json:"key,omitempty"`
+	Kind  string  `json:"kind"` // a word of kinds, or "unreadable"
+	Error string  `json:"error"`
+	First *wireID `json:"first,omitempty"`
+	Last  *wireID `json:"last,omitempty"`
 }
 
 // toldError is an error that was told by another process.
@@ -145,7 +174,7 @@ func (p Problem) MarshalJSON() ([]byte, error) {
 		}
 	}
 	if p.First != (ulid.ULID{}) || p.Last != (ulid.ULID{}) {
-		w.First, w.Last = &p.First, &p.Last
+		w.First, w.Last = &wireID{p.First}, &wireID{p.Last}
 	}
 	return json.Marshal(w)
 }
@@ -164,7 +193,7 @@ func (p *Problem) UnmarshalJSON(b []byte) error {
 	}
 	*p = Problem{Key: w.Key, Err: told}
 	if w.First != nil && w.Last != nil {
-		p.First, p.Last = *w.First, *w.Last
+		p.First, p.Last = w.First.ULID, w.Last.ULID
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"iter"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -18,49 +19,55 @@ import (
 	"oklog/query"
 )
 
-const catDescription = `Prints the records of segments, one segment after another, as zstd -dc does, but that the pieces of a record that was cut
-are one line. KEY is the last column of oklog-query ls, or with --topic a part of it that no other segment of the topic
-has in its key, such as the hash at its end. (To find a part, all the keys of the topic are listed.)
+const catDescription = `Prints the records of segments, one segment after another, as zstd -dc does, but that the pieces of a record that was cut are one line. KEY is the last column of oklog-query ls, or with --topic a part of it that no other segment of the topic has in its key, such as the hash at its end. (To find a part, all the keys of the topic are listed.)
 
 Examples:
-   oklog-query cat --bucket file:///var/lib/oklog/bucket web/2026-11-22/17/01M1...-8c0de59f31d2a7b4.zst
-   export OKLOG_BUCKET=s3://minio:9000/logs?tls=false
+   oklog-query cat web/2026-11-22/17/01M1...-8c0de59f31d2a7b4.zst
    oklog-query cat --topic web 8c0de59f31d2a7b4
-   oklog-query cat --topic web --time --source 8c0de59f31d2a7b4 17b4a0f2
-   oklog-query cat --json web/2026-11-22/17/01M1...-8c0de59f31d2a7b4.zst | jq -r .source.host | sort | uniq -c
+   oklog-query cat --topic web --time --show-source 8c0de59f31d2a7b4 17b4a0f2
+   oklog-query cat --topic web --json 8c0de59f31d2a7b4 | jq -r .source.host | sort | uniq -c
 
-Where several buckets are given, a block that is damaged in one is read from another. What is damaged in all of them is
-left out and named on standard error.
+Where several buckets are given, a block that is damaged in one is read from another. What is damaged in all of them is left out and named on standard error.
 
 Exit status: 0 records were printed, 2 an error, also if some are lacking, 130 interrupted.`
 
 // catOptions are the arguments of cat, checked.
 type catOptions struct {
-	options
-	keys []string // as they were given
+	place
+	topic string // of the keys of which a part is given
+	look  look
+	keys  []string // as they were given
 }
 
-func newCat(stdout, stderr io.Writer, action cli.ActionFunc) *cli.App {
-	const what, how = "Segments", "Output"
-	app := bareApp("oklog-query cat", stdout, stderr)
-	app.Usage = "print the records of segments in object storage"
-	app.UsageText = "oklog-query cat --bucket URL... [--topic T] [options] KEY..."
-	app.Description = catDescription
-	app.Action = action
-	app.Flags = append(flags.Buckets(),
-		writeQuorum(),
-		&cli.StringFlag{Name: "topic", Category: what, EnvVars: []string{"OKLOG_TOPIC"}, Usage: "the `TOPIC` of the segments of which a part of the key is given"},
-	)
-	app.Flags = append(app.Flags, recordFlags(how)...)
-	return app
+func newCat() *cli.App {
+	const what = "Segments"
+	return &cli.App{
+		Name: "oklog-query cat", Usage: "print the records of segments in object storage",
+		UsageText:   "oklog-query cat [--topic T] [options] KEY...",
+		Description: catDescription,
+		Flags: slices.Concat([]cli.Flag{
+			&cli.StringFlag{Name: "topic", Aliases: []string{"t"}, Category: what, EnvVars: []string{"OKLOG_TOPIC"}, Usage: "the `TOPIC` of the segments of which a part of the key is given"},
+			zoneFlag(),
+		}, recordFlags(catOutput), flags.Buckets(), []cli.Flag{writeQuorum()}),
+	}
+}
+
+func doCat(ctx context.Context, c *cli.Context, s streams) (int, error) {
+	opts, err := parseCat(c)
+	if err != nil {
+		return exitTrouble, err
+	}
+	return cat(ctx, opts, s.log, s.stdout, s.stderr)
 }
 
 func parseCat(c *cli.Context) (o catOptions, err error) {
-	o.time, o.ulid, o.source, o.json = c.Bool("time"), c.Bool("ulid"), c.Bool("source"), c.Bool("json")
+	if o.look, err = parseLook(c, screen{}); err != nil {
+		return o, err
+	}
 	if o.place, err = parsePlace(c); err != nil {
 		return o, err
 	}
-	if o.query.Topic, err = parseTopic(c); err != nil {
+	if o.topic, err = parseTopic(c); err != nil {
 		return o, err
 	}
 	o.keys = c.Args().Slice()
@@ -74,7 +81,7 @@ func parseCat(c *cli.Context) (o catOptions, err error) {
 		if key == "" {
 			return o, errors.New("a KEY is empty: give it as the last column of oklog-query ls --topic T has it")
 		}
-		if o.query.Topic == "" {
+		if o.topic == "" {
 			return o, fmt.Errorf("%q is not the whole key of a segment: say with --topic which topic it is a part of a key of, or give what the last column of oklog-query ls has", key)
 		}
 	}
@@ -88,7 +95,7 @@ func cat(ctx context.Context, opts catOptions, logger *slog.Logger, stdout, stde
 		return exitTrouble, err
 	}
 	defer func() { _ = bucket.Close(ctx) }() // nothing was written
-	objects, err := findSegments(ctx, bucket, opts.query.Topic, opts.keys)
+	objects, err := findSegments(ctx, bucket, opts.topic, opts.keys)
 	if err != nil {
 		return exitTrouble, err
 	}
@@ -97,7 +104,8 @@ func cat(ctx context.Context, opts catOptions, logger *slog.Logger, stdout, stde
 	if err != nil {
 		return exitTrouble, err
 	}
-	p := newPrinter(bufio.NewWriterSize(stdout, 64<<10), opts.options)
+	w := bufio.NewWriterSize(stdout, 64<<10)
+	p := newPrinter(w, opts.look, query.Query{})
 	all := &query.Answer{}
 	for _, o := range objects {
 		topic, _, err := segment.ParseKey(o.Key)
@@ -105,7 +113,8 @@ func cat(ctx context.Context, opts catOptions, logger *slog.Logger, stdout, stde
 			return exitTrouble, err
 		}
 		single.info = o
-		ans, err, broken := ask(ctx, engine, query.Query{Topic: topic, Range: query.Range{To: endOfTime()}}, p)
+		q := question{query: query.Query{Topic: topic, Range: query.Range{To: endOfTime()}}}
+		ans, err, broken := feed(ctx, &local{engine: engine}, q, p, w)
 		if ctx.Err() != nil {
 			fmt.Fprintln(stderr, "oklog-query: interrupted: not all of it was printed")
 			return exitInterrupt, nil

@@ -61,11 +61,11 @@ func TestCat(t *testing.T) {
 		{[]string{"--topic", "db", "-r1-"}, "flag provided"},
 		{[]string{"--topic", "db", "--", "-r1-"}, "of another topic\n"},
 		{[]string{two, "--time"}, when + " cut in three\n" + when + " whole\n"},
-		{[]string{two, "--time", "--source"}, when + " {host=a job=test} cut in three\n" + when + " {host=a job=test} whole\n"},
+		{[]string{two, "--time", "--show-source"}, when + " {host=a job=test} cut in three\n" + when + " {host=a job=test} whole\n"},
 	} {
 		out, errs, code := call(t, append([]string{"cat", "--bucket", url}, c.args...)...)
 		if c.want == "flag provided" {
-			if code != exitTrouble || !strings.Contains(errs, "flag provided but not defined") {
+			if code != exitTrouble || !strings.Contains(errs, "there is no flag -r1-") {
 				t.Errorf("%q: have %q %q %d", c.args, out, errs, code)
 			}
 			continue
@@ -111,7 +111,7 @@ func TestCatKeys(t *testing.T) {
 		want string
 	}{
 		{[]string{hashOf(one)}, fmt.Sprintf("%q is not the whole key of a segment: say with --topic which topic it is a part of a key of, or give what the last column of oklog-query ls has", hashOf(one))},
-		{[]string{"--topic", "web", "-g0-"}, "flag provided but not defined: -g0-: see oklog-query cat --help"},
+		{[]string{"--topic", "web", "-g0-"}, "there is no flag -g0-: see oklog-query cat --help"},
 		{[]string{"--topic", "web", "2026-11-22"}, fmt.Sprintf(`"2026-11-22" is in the keys of 3 segments of topic web, such as %s and %s: give more of the one you mean`, one, two)},
 		{[]string{"--topic", "web", "zzz"}, `no segment of topic web has "zzz" in its key` + tells + "--topic"},
 		{[]string{"--topic", "web", one, "zzz"}, `no segment of topic web has "zzz" in its key` + tells + "--topic"},

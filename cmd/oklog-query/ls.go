@@ -22,34 +22,29 @@ import (
 	"oklog/query"
 )
 
-const lsDescription = `Lists the topics in the buckets, or the segments of one topic in the order of time. Everything comes from listings
-alone: no object is read. What is not flushed yet is in no bucket, and not listed.
+const lsDescription = `Lists the topics in the buckets, or the segments of one topic in the order of time. Everything comes from listings alone: no object is read. What is not flushed yet is in no bucket, and not listed.
 
 Examples:
-   oklog-query ls --bucket file:///var/lib/oklog/bucket
+   oklog-query ls
    oklog-query ls --bucket s3://a:9000/logs --bucket s3://b:9000/logs --topic web --from 2d
-   export OKLOG_BUCKET=s3://minio:9000/logs?tls=false
    oklog-query ls --topic web --from 2026-11-22T17:00 --to 2026-11-22T18:00
    oklog-query ls --topic web --json | jq -r 'select(.copies < .buckets).key'
-   oklog-query ls --topic ""                        (topics, though OKLOG_TOPIC is set)
-   oklog-query cat web/2026-11-22/17/01M1...zst     (what is in a segment: its key is the last column)
+   oklog-query ls --topic ""                   topics, though OKLOG_TOPIC is set
+   oklog-query cat --topic web 8c0de59f31d2    what is in a segment: its key is the last column
 
-Columns: first and last are the times of the first and the last record (UTC; the last one is of the same day, where the
-day is left out). text is bytes of text, stored the size of the object, one copy counted, and ratio the one by the other.
-A segment that compaction has replaced counts until it is deleted, an hour later: records can count twice here, never in
-queries. level is fresh as written by ingesters, else how often it was rewritten. copies is how many of the buckets have it: ? is
-a bucket that could not be listed. notes are:
+Columns: first and last are the times of the first and the last record (UTC; the last one is of the same day, where the day is left out). text is bytes of text, stored the size of the object, one copy counted, and ratio the one by the other. A segment that compaction has replaced counts until it is deleted, an hour later: records can count twice here, never in queries. level is fresh as written by ingesters, else how often it was rewritten. copies is how many of the buckets have it: ? is a bucket that could not be listed. On a terminal, key is the part of it that cat needs; with --long all of it. notes are:
 
-   ahead      the last record is more than 10 minutes ahead of now: a clock was wrong, or --time of the forwarder
+   ahead      the last record is more than 10 minutes ahead of now: a clock was wrong, or
+              --time of the forwarder
    early      the first record is before the year 2000: likewise
-   overlaps   another segment listed here begins before it ends, and ends after it begins: queries merge them
+   overlaps   another segment listed here begins before it ends, and ends after it begins:
+              queries merge them
    lacking    a bucket has no copy of it
    sizes      its copies are not of the same size: all but one are damaged
 
 In the table of topics, notes say of how many segments the same is true, but for overlaps.
 
-Bounds are those of a search (oklog-query --help); everything is listed without them. A segment is listed if some of it is
-in the range.
+Bounds are those of a search (oklog-query --help); everything is listed without them. A segment is listed if some of it is in the range.
 
 Exit status: 0 something was listed, 1 nothing, 2 an error, also if segments may be lacking, 130 interrupted.`
 
@@ -67,25 +62,33 @@ type lsOptions struct {
 	span       query.Range
 	from, to   string // as they were given; "": no bound
 	long, json bool
+	short      bool // keys are shown by the part that tells them apart
 	now        time.Time
 }
 
-func newLs(stdout, stderr io.Writer, action cli.ActionFunc) *cli.App {
-	const what, how = "List", "Output"
-	app := bareApp("oklog-query ls", stdout, stderr)
-	app.Usage = "list the topics in object storage, or the segments of one"
-	app.UsageText = "oklog-query ls --bucket URL... [--topic T] [--from A] [--to B] [--long] [--json]"
-	app.Description = lsDescription
-	app.Action = action
-	app.Flags = append(flags.Buckets(),
-		writeQuorum(),
-		&cli.StringFlag{Name: "topic", Category: what, EnvVars: []string{"OKLOG_TOPIC"}, Usage: "the `TOPIC` whose segments to list", DefaultText: "a table of the topics"},
-		&cli.StringFlag{Name: "from", Category: what, Usage: "the `TIME` to begin at", DefaultText: "the first record"},
-		&cli.StringFlag{Name: "to", Category: what, Usage: "the `TIME` to end before", DefaultText: "the last record"},
-		&cli.BoolFlag{Name: "long", Aliases: []string{"l"}, Category: how, Usage: "print sizes in bytes, times in milliseconds, and when a segment was stored"},
-		&cli.BoolFlag{Name: "json", Category: how, Usage: "print an object a line, for each topic or segment, and without a total; foreign is true of an object whose key is no segment's"},
-	)
-	return app
+func newLs() *cli.App {
+	const what, how = "What to list", catOutput
+	return &cli.App{
+		Name: "oklog-query ls", Usage: "list the topics in object storage, or the segments of one",
+		UsageText:   "oklog-query ls [--topic T] [--from A] [--to B] [--long] [--json]",
+		Description: lsDescription,
+		Flags: slices.Concat([]cli.Flag{
+			&cli.StringFlag{Name: "topic", Aliases: []string{"t"}, Category: what, EnvVars: []string{"OKLOG_TOPIC"}, Usage: "the `TOPIC` whose segments to list", DefaultText: "a table of the topics"},
+			&cli.StringFlag{Name: "from", Category: what, Usage: "the `TIME` to begin at", DefaultText: "the first record"},
+			&cli.StringFlag{Name: "to", Category: what, Usage: "the `TIME` to end before", DefaultText: "the last record"},
+			&cli.BoolFlag{Name: "long", Aliases: []string{"l"}, Category: how, Usage: "print sizes in bytes, times in milliseconds, when a segment was stored, and on a terminal whole keys"},
+			&cli.BoolFlag{Name: "json", Category: how, Usage: "print an object a line, for each topic or segment, and without a total; foreign is true of an object whose key is no segment's"},
+		}, flags.Buckets(), []cli.Flag{writeQuorum()}),
+	}
+}
+
+func doLs(ctx context.Context, c *cli.Context, s streams) (int, error) {
+	opts, err := parseLs(c, time.Now())
+	if err != nil {
+		return exitTrouble, err
+	}
+	opts.short = isTerminal(s.stdout) && !opts.long
+	return list(ctx, opts, s.log, s.stdout, s.stderr)
 }
 
 func parseLs(c *cli.Context, now time.Time) (lsOptions, error) {
@@ -101,7 +104,7 @@ func parseLs(c *cli.Context, now time.Time) (lsOptions, error) {
 		return o, fmt.Errorf("ls takes no argument such as %q: name a topic with --topic; to search for the text ls, write oklog-query -e ls", c.Args().First())
 	}
 	// All that there is, where no bound is given: also what is far ahead of now.
-	o.span, err = query.ParseRange(cmp.Or(o.from, "1970-01-01"), cmp.Or(o.to, endOfTime().String()), now)
+	o.span, err = query.ParseRange(cmp.Or(o.from, "all"), cmp.Or(o.to, endOfTime().String()), now)
 	return o, err
 }
 
@@ -176,7 +179,7 @@ func list(ctx context.Context, opts lsOptions, logger *slog.Logger, stdout, stde
 		return exitFound, nil
 	}
 	if opts.topic != "" {
-		hintTopics(ctx, stderr, bucket, query.Query{Topic: opts.topic, Range: opts.span})
+		fmt.Fprintf(stderr, "oklog-query: %s\n", hintTopics(ctx, bucket, opts.topic, opts.span, nil))
 	} else if topics := topicsOf(ctx, bucket); len(topics) > 0 {
 		fmt.Fprintf(stderr, "oklog-query: no topic has segments between --from and --to; topics here: %s\n", strings.Join(topics, " "))
 	} else {

@@ -1,18 +1,18 @@
 // Command oklog-query is what people type: it finds records in the segments of a bucket, and in what is
-// not flushed yet, and prints them as grep does. Its commands ls and cat show what is in a bucket.
+// not flushed yet, and prints them as grep does. Its other commands show what there is to search.
 //
-//	arguments ──▶ options ──▶ query.Engine ──▶ printer ──▶ standard output
-//	                            │       └─ stream (--nats): unflushed batches, first
-//	                            └─ objstore/open (--bucket): segments
+//	arguments ──┐
+//	environment ┼─▶ options ──▶ backend ──▶ sink ──▶ standard output
+//	profile ────┘    (query.Request)  │       │
+//	                                  │       └─ records, counts, sources, bars
+//	                                  └─ local: query.Engine over buckets (--bucket) and a stream (--nats)
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -22,18 +22,11 @@ import (
 	"sync"
 	"syscall"
 	"time"
+	_ "time/tzdata" // --tz wants zones where the system has none, too
 
-	"github.com/oklog/ulid/v2"
 	"github.com/urfave/cli/v2"
-	"golang.org/x/term"
 
 	"oklog/cmd/internal/flags"
-	"oklog/ingest/stream"
-	"oklog/objstore"
-	"oklog/objstore/open"
-	"oklog/objstore/segment"
-	"oklog/query"
-	"oklog/query/cache"
 )
 
 // version is set by the linker: -ldflags "-X main.version=...".
@@ -67,54 +60,80 @@ func main() {
 	os.Exit(code)
 }
 
+// streams is where a command prints.
+type streams struct {
+	stdout, stderr io.Writer
+	log            *slog.Logger // warnings, which are printed at the end
+}
+
+// command is what the first argument names.
+type command struct {
+	name string
+	app  func() *cli.App
+	do   func(ctx context.Context, c *cli.Context, s streams) (int, error)
+}
+
+// commands are all but the search, which has no name.
+func commands() []command {
+	return []command{
+		{"tail", newTail, doTail},
+		{"topics", newTopics, doTopics},
+		{"sources", newSources, doSources},
+		{"stats", newStats, doStats},
+		{"ls", newLs, doLs},
+		{"cat", newCat, doCat},
+		{"completion", newCompletion, doCompletion},
+		{"man", newMan, doMan},
+		{"help", newHelp, doHelp},
+	}
+}
+
+func searching() command { return command{"", newSearch, doSearch} }
+
+// commandOf finds a command by its name.
+func commandOf(name string) (command, bool) {
+	all := commands()
+	if i := slices.IndexFunc(all, func(c command) bool { return c.name == name }); i >= 0 {
+		return all[i], true
+	}
+	return searching(), false
+}
+
 // run is the program. args[0] is its name. Nothing is read from standard input.
 func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) int {
-	code := exitFound
-	warnings := &lineHandler{}
-	log := slog.New(warnings)
-	action := func(do func(*cli.Context) (int, error)) cli.ActionFunc {
-		return func(c *cli.Context) (err error) {
-			code, err = do(c)
-			if err == nil && ctx.Err() == nil {
-				warnings.print(stderr)
-			}
-			return err
+	cmd := searching()
+	if len(args) > 1 {
+		var named bool
+		if cmd, named = commandOf(args[1]); named {
+			args = args[1:]
 		}
 	}
-	command := ""
-	if len(args) > 1 {
-		command = args[1]
+	warnings := &lineHandler{}
+	s := streams{stdout, stderr, slog.New(warnings)}
+	code := exitFound
+	app := cmd.app()
+	finish(app, cmd.name)
+	app.Writer, app.ErrWriter = stdout, stderr
+	app.Action = func(c *cli.Context) (err error) {
+		code = exitTrouble
+		if err := applyProfile(c, args, s.log); err != nil {
+			return err
+		}
+		code, err = cmd.do(ctx, c, s)
+		if err == nil && ctx.Err() == nil {
+			warnings.print(stderr)
+		}
+		return err
 	}
-	var app *cli.App
-	switch command {
-	case "ls":
-		args = args[1:]
-		app = newLs(stdout, stderr, action(func(c *cli.Context) (int, error) {
-			opts, err := parseLs(c, time.Now())
-			if err != nil {
-				return exitTrouble, err
-			}
-			return list(ctx, opts, log, stdout, stderr)
-		}))
-	case "cat":
-		args = args[1:]
-		app = newCat(stdout, stderr, action(func(c *cli.Context) (int, error) {
-			opts, err := parseCat(c)
-			if err != nil {
-				return exitTrouble, err
-			}
-			return cat(ctx, opts, log, stdout, stderr)
-		}))
-	default:
-		app = newApp(stdout, stderr, action(func(c *cli.Context) (int, error) {
-			opts, err := parseOptions(c, isTerminal(stdout), log)
-			if err != nil {
-				return exitTrouble, err
-			}
-			return search(ctx, opts, log, stdout, stderr)
-		}))
+	app.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return usageError(err, app, cmd.name, args) }
+	args = flags.Last(flags.First(contextNumbers(args), app.Flags), app.Flags, exclusive()...)
+	if text := informed(app, cmd, args); text != "" {
+		if _, err := io.WriteString(stdout, text); err != nil {
+			return exitTrouble
+		}
+		return exitFound
 	}
-	err := app.RunContext(ctx, flags.First(args, app.Flags))
+	err := app.RunContext(ctx, args)
 	switch {
 	case ctx.Err() != nil:
 		return exitInterrupt
@@ -125,168 +144,79 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 	return code
 }
 
-// search runs one query and prints the answer.
-func search(ctx context.Context, opts options, logger *slog.Logger, stdout, stderr io.Writer) (int, error) {
-	bucket, err := openPlace(ctx, opts.place, logger)
-	if err != nil {
-		return exitTrouble, err
-	}
-	defer func() { _ = bucket.Close(ctx) }() // nothing was written
-	cfg := query.Config{Bucket: bucket, Copies: bucket.Copies(), MaxHotBytes: opts.maxHot}
-	if c := openCache(opts, logger); c != nil {
-		defer func() { _ = c.Close() }() // what is not written yet is read again
-		cfg.Cache = c
-	}
-	if opts.stream != nil {
-		s, err := stream.Connect(ctx, *opts.stream)
-		if err != nil {
-			return exitTrouble, err
-		}
-		defer func() { _ = s.Close(ctx) }()
-		cfg.Hot = hot{s, logger}
-	}
-	engine, err := query.New(cfg)
-	if err != nil {
-		return exitTrouble, err
-	}
-	q := opts.query
-	ans, err, broken := ask(ctx, engine, q, newPrinter(bufio.NewWriterSize(stdout, 64<<10), opts))
-	if ctx.Err() != nil {
-		fmt.Fprintln(stderr, "oklog-query: interrupted: the answer is not complete")
-		if opts.stats {
-			printStats(stderr, opts, ans)
-		}
-		return exitInterrupt, nil
-	}
-	if code, ended, err := early(err, broken); ended {
-		return code, err
-	}
-	if opts.stats {
-		printStats(stderr, opts, ans)
-	}
-	warnMended(stderr, ans)
-	if n := ans.Stats.Records.Pieces; n > 0 && q.Pattern != nil {
-		fmt.Fprintf(stderr, "oklog-query: warning: %d of what was found are pieces of records that were cut at the size limit: each was matched by itself\n", n)
-	}
-	if ans.Partial() {
-		warnPartial(stderr, ans)
-		return exitTrouble, nil
-	}
-	if ans.Count > 0 {
-		return exitFound, nil
-	}
-	if ans.Stats.Segments.InRange == 0 && ans.Stats.Segments.Hot == 0 {
-		hintTopics(ctx, stderr, bucket, q)
-	}
-	return exitNone, nil
-}
-
-// openPlace opens buckets to read from.
-func openPlace(ctx context.Context, p place, logger *slog.Logger) (*open.Opened, error) {
-	return open.Bucket(ctx, p.buckets, open.Config{
-		ReadOnly: true, WriteQuorum: p.quorum, Logger: logger,
-		// Of several buckets it is good to know which are there, before one is waited for. Of a single one the
-		// first request tells, a round trip earlier.
-		NoCheck: len(p.buckets) == 1,
-	})
-}
-
-// ask runs a query and prints what it finds. An error of the query is told from one of the output.
-func ask(ctx context.Context, engine *query.Engine, q query.Query, p *printer) (ans *query.Answer, err, broken error) {
-	q.Idle = func() {
-		if err := p.w.Flush(); err != nil && broken == nil {
-			broken = err
-		}
-	}
-	ans, err = engine.Run(ctx, q, func(r query.Record) error {
-		if broken == nil {
-			broken = p.print(r)
-		}
-		if broken != nil {
-			return segment.ErrStop
-		}
-		return nil
-	})
-	if broken == nil {
-		broken = p.finish(ans, err)
-	}
-	if e := p.w.Flush(); broken == nil {
-		broken = e
-	}
-	return ans, err, broken
-}
-
-// early tells how the program ends if its work, or what it prints, has ended early.
-func early(err, broken error) (code int, ended bool, _ error) {
+// informed is what is printed if the arguments ask about the program, whatever else is among them.
+func informed(app *cli.App, cmd command, args []string) string {
+	asked := func(name string) bool { return flags.Given(args, app.Flags, name) }
 	switch {
-	case err != nil:
-		return exitTrouble, true, explain(err)
-	case errors.Is(broken, syscall.EPIPE) || errors.Is(broken, io.ErrClosedPipe):
-		return exitFound, true, nil // whoever reads has seen enough
-	case broken != nil:
-		return exitTrouble, true, fmt.Errorf("write output: %w", broken)
+	case asked("help"), asked("h") && cmd.name != "":
+		return longHelp(app)
+	case asked("h"):
+		return shortHelp
+	case asked("version"):
+		return fmt.Sprintf("oklog-query %s\n", version)
 	}
-	return exitFound, false, nil
+	return ""
 }
 
-// warnMended says that copies are damaged, though nothing is lacking.
-func warnMended(w io.Writer, ans *query.Answer) {
-	if n := ans.Stats.Segments.Mended; n > 0 {
-		fmt.Fprintf(w, "oklog-query: warning: %d read%s brought damaged bytes from one bucket, and sound ones from another: the answer is whole\n", n, plural(n))
+// finish gives an app what all commands have.
+func finish(app *cli.App, name string) {
+	app.Version = version
+	app.HideHelp, app.HideHelpCommand, app.HideVersion = true, true, true // the library's are not printed as ours are
+	app.DisableSliceFlagSeparator = true
+	app.ExitErrHandler = func(*cli.Context, error) {}
+	const what = catHelp
+	if hasFlag(app.Flags, "bucket") {
+		app.Flags = append(app.Flags,
+			&cli.StringFlag{Name: "config", Category: what, EnvVars: []string{"OKLOG_CONFIG"}, Usage: "the `FILE` with profiles", DefaultText: "~/.config/oklog/config"},
+			&cli.StringFlag{Name: "profile", Category: what, EnvVars: []string{"OKLOG_PROFILE"}, Usage: "take the settings of the section `NAME` of that file", DefaultText: "default"})
 	}
+	app.Flags = append(app.Flags,
+		&cli.BoolFlag{Name: "h", Category: what, Usage: "print a short help"},
+		&cli.BoolFlag{Name: "help", Category: what, Usage: "print all of the help"},
+		&cli.BoolFlag{Name: "version", Category: what, Usage: "print the version"})
 }
 
-// openCache makes the cache that the options ask for; nil: none, or one that cannot be used, which is no reason to fail.
-func openCache(opts options, logger *slog.Logger) *cache.Cache {
-	if opts.query.MaxBytes > 0 {
-		opts.cache.Memory = 32 << 20 // tails and filters are read before it is known what the query would read
-	}
-	if opts.cache.Dir == "" && opts.cache.Memory == 0 {
-		return nil
-	}
-	opts.cache.Logger = logger
-	c, err := cache.New(opts.cache)
-	if err != nil {
-		logger.Warn("the folder of --cache cannot be used; going on without", slog.Any("err", err))
-		opts.cache.Dir, opts.cache.Disk = "", 0
-		if c, err = cache.New(opts.cache); err != nil {
-			return nil
-		}
-	}
-	return c
-}
-
-// explain adds what to do next to errors that do not say it.
-func explain(err error) error {
-	if e, ok := errors.AsType[*query.TooMuchError](err); ok {
-		return fmt.Errorf("the query would read %s or more (%d segments are in the range), and --max-bytes is %s: raise it, or ask for less with --from, --to and a longer pattern", size(e.Bytes), e.Segments, size(e.Max))
-	}
-	if errors.Is(err, stream.ErrUnavailable) {
-		return fmt.Errorf("%w: repeat it, or leave out --nats to search what is flushed", err)
-	}
-	return err
-}
-
-// hot is the stream as a query sees it.
-type hot struct {
-	s   *stream.Stream
-	log *slog.Logger
-}
-
-var _ query.Hot = hot{}
-
-// Unflushed implements query.Hot. Where no stream has been made nothing was published.
-func (h hot) Unflushed(ctx context.Context, topic string) iter.Seq2[[]byte, error] {
-	return func(yield func([]byte, error) bool) {
-		for body, err := range h.s.Unflushed(ctx, topic) {
-			if errors.Is(err, stream.ErrNoStream) {
-				h.log.Warn("nothing is unflushed", slog.Any("err", err))
-				return
-			}
-			if !yield(body, err) {
-				return
+// usageError says what to do about arguments that the flags' library does not take.
+func usageError(err error, app *cli.App, name string, args []string) error {
+	if flag, ok := strings.CutPrefix(err.Error(), "flag provided but not defined: -"); ok {
+		dashed := "-" + flag
+		for _, a := range args {
+			if name, _, _ := strings.Cut(a, "="); strings.TrimLeft(name, "-") == flag {
+				dashed = name // as it was typed
+				break
 			}
 		}
+		if name != "" {
+			return fmt.Errorf("there is no flag %s: see %s --help", dashed, app.Name)
+		}
+		return fmt.Errorf("there is no flag %s: see %s --help; to search for a text that begins with -, write -e %s", dashed, app.Name, dashed)
+	}
+	if err.Error() == "flag needs an argument: -source" {
+		return errors.New("--source needs a condition, such as --source host=web1: to print sources use --show-source")
+	}
+	return fmt.Errorf("%w: see %s --help", err, app.Name)
+}
+
+// contextNumbers makes -C of grep's -5.
+func contextNumbers(args []string) []string {
+	out := slices.Clone(args)
+	for i, a := range out {
+		if a == "--" {
+			break
+		}
+		if len(a) > 1 && len(a) < 7 && a[0] == '-' && a != "-0" && strings.Trim(a[1:], "0123456789") == "" && (i == 0 || !strings.HasPrefix(out[i-1], "-")) {
+			out[i] = "-C=" + a[1:]
+		}
+	}
+	return out
+}
+
+// exclusive are the flags of which the last one counts.
+func exclusive() [][]string {
+	return [][]string{
+		{"ignore-case", "i", "case-sensitive", "s", "smart-case", "S"},
+		{"fixed-strings", "F", "regex", "E"},
+		{"time", "no-time"},
 	}
 }
 
@@ -333,79 +263,9 @@ func (h *lineHandler) WithAttrs([]slog.Attr) slog.Handler { return h }
 // WithGroup implements slog.Handler.
 func (h *lineHandler) WithGroup(string) slog.Handler { return h }
 
-// warnPartial says what is lacking.
-func warnPartial(w io.Writer, ans *query.Answer) {
-	const show = 10
-	n := len(ans.Problems) + ans.Unlisted
-	fmt.Fprintf(w, "oklog-query: the answer is partial: records may be missing, %d thing%s could not be read:\n", n, plural(n))
-	for _, p := range ans.Problems[:min(show, len(ans.Problems))] {
-		hint := ""
-		if errors.Is(p.Err, query.ErrHotTooLarge) {
-			hint = ": raise --max-unflushed, or see whether ingesters are behind"
-		}
-		fmt.Fprintf(w, "  %s%s\n", strings.ReplaceAll(p.String(), "\n", " "), hint)
-	}
-	if n > show {
-		fmt.Fprintf(w, "  and %d more\n", n-show)
-	}
-}
-
-// hintTopics says where there is something, if nothing is in the range.
-func hintTopics(ctx context.Context, w io.Writer, b objstore.Bucket, q query.Query) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	// The day of the first object of a topic behind a key; "" if there is none.
-	day := func(after string) string {
-		for info, err := range b.List(ctx, q.Topic+"/", after) {
-			if err != nil {
-				return ""
-			}
-			if parts := strings.Split(info.Key, "/"); len(parts) > 2 {
-				return parts[1]
-			}
-		}
-		return ""
-	}
-	if first := day(""); first != "" {
-		hint := ""
-		end := segment.Day(ulid.Time(q.Range.To.Time()))
-		if later := day(q.Topic + "/" + end + "/~"); later != "" && later != first {
-			hint = ", and from " + later + " on"
-		}
-		fmt.Fprintf(w, "oklog-query: topic %s has no segments between --from and --to; there are some from %s on%s\n", q.Topic, first, hint)
-		return
-	}
-	topics := topicsOf(ctx, b)
-	if len(topics) == 0 {
-		fmt.Fprintln(w, "oklog-query: there are no segments at all in this bucket")
-		return
-	}
-	fmt.Fprintf(w, "oklog-query: there is no topic %s; topics here: %s\n", q.Topic, strings.Join(topics, " "))
-}
-
-// topicsOf names some of the topics that there are.
-func topicsOf(ctx context.Context, b objstore.Bucket) (topics []string) {
-	const most = 20
-	for name, err := range query.TopicNames(ctx, b) {
-		if err != nil {
-			break
-		}
-		if topics = append(topics, name); len(topics) == most {
-			break
-		}
-	}
-	return topics
-}
-
 func plural(n int) string {
 	if n == 1 {
 		return ""
 	}
 	return "s"
-}
-
-// isTerminal tells whether w is one.
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
 }

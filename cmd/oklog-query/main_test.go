@@ -156,9 +156,11 @@ func TestPrints(t *testing.T) {
 		{"--newest", "error 100% four\nERROR three\nfine two\nerror one\n", 0},
 		{"-n 1 -v error", "fine two\n", 0},
 		{"--time one", when + " error one\n", 0},
-		{"--time --source one", when + " {host=a job=test} error one\n", 0},
+		{"--time --show-source one", when + " {host=a job=test} error one\n", 0},
 		{"--color always one", "error \x1b[1;31mone\x1b[0m\n", 0},
 		{"--color always -i three|FOUR -E", "ERROR \x1b[1;31mthree\x1b[0m\nerror 100% \x1b[1;31mfour\x1b[0m\n", 0},
+		{"-on1 -E e.r", "err\n", 0},
+		{"-o -E -i r+[^r]", "rro\nr \nRRO\nR \nre\nrro\nr \n", 0},
 		{"--color always -v error", "fine two\nERROR three\n", 0},
 		{"--color never one", "error one\n", 0},
 		{"--from " + when + " --to 2026-11-22T17:10:49.124Z two", "fine two\n", 0},
@@ -289,7 +291,7 @@ func TestBadInput(t *testing.T) {
 		args []string
 		want string // beginning, if it ends in ...
 	}{
-		{[]string{"--topic", "web"}, "--bucket is missing: say where the segments are, such as --bucket file:///var/lib/oklog/bucket or --bucket s3://HOST/BUCKET, or set OKLOG_BUCKET"},
+		{[]string{"--topic", "web"}, "--bucket is missing: say where the segments are, such as --bucket file:///var/lib/oklog/bucket or --bucket s3://HOST/BUCKET, set OKLOG_BUCKET, or write it into a profile (--help)"},
 		{[]string{"--bucket", url}, "--topic is missing: say which topic to search, such as --topic web, or set OKLOG_TOPIC"},
 		{[]string{"--bucket", url, "--topic", "Web"}, `--topic: bad topic name "Web": 'W' at byte 0` + topic},
 		{[]string{"--bucket", url, "--topic", "a..b"}, `--topic: bad topic name "a..b": two dots in a row` + topic},
@@ -308,10 +310,10 @@ func TestBadInput(t *testing.T) {
 		{append(known, "a", "-e", "b"), `the pattern "a" stands beside -e: give it with -e, too`},
 		{append(known, "--limit", "0"), "--limit 0: want at least 1"},
 		{append(known, "--limit", "-5"), "--limit -5: want at least 1"},
-		{append(known, "--limit", "x"), `invalid value "x" for flag -limit: parse error: see oklog-query --help`},
-		{append(known, "--nonsense"), "flag provided but not defined: -nonsense: see oklog-query --help"},
-		{append(known, "-iz"), "flag provided but not defined: -iz: see oklog-query --help"},
-		{append(known, "-nx"), `invalid value "x" for flag -n: parse error: see oklog-query --help`},
+		{append(known, "--limit", "x"), "--limit x: want a number of records, at least 1 (-n is the same: records have no line numbers)"},
+		{append(known, "--nonsense"), "there is no flag --nonsense: see oklog-query --help; to search for a text that begins with -, write -e --nonsense"},
+		{append(known, "-iz"), "there is no flag -iz: see oklog-query --help; to search for a text that begins with -, write -e -iz"},
+		{append(known, "-nx"), "--limit x: want a number of records, at least 1 (-n is the same: records have no line numbers)"},
 		{append(known, "--topic"), "flag needs an argument: -topic: see oklog-query --help"},
 		{append(known, "--color", "red"), "--color red: want auto, always or never"},
 		{append(known, "--max-unflushed", "0"), "--max-unflushed 0: want at least a byte, or leave out --nats to search what is flushed"},
@@ -543,11 +545,18 @@ func TestLostBucket(t *testing.T) {
 }
 
 func TestHelpAndVersion(t *testing.T) {
-	for _, arg := range []string{"--help", "-h"} {
-		out, errs, code := call(t, arg)
-		if code != 0 || errs != "" || !strings.Contains(out, "Examples:") || !strings.Contains(out, "--ignore-case, -i") {
-			t.Errorf("%s: %d %s %s", arg, code, out, errs)
+	out, errs, code := call(t, "--help")
+	for _, want := range []string{"Usage:\n", "Commands:\n", "Daily use", "--ignore-case, -i", "--bucket URL", "[$OKLOG_TOPIC]", "(default: 1h)", "--histogram[=STEP]"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("want %q in\n%s", want, out)
 		}
+	}
+	if code != 0 || errs != "" {
+		t.Errorf("%d %s", code, errs)
+	}
+	brief, errs, code := call(t, "-h")
+	if code != 0 || errs != "" || strings.Count(brief, "\n") > 26 {
+		t.Errorf("%d %s %s", code, brief, errs)
 	}
 	if out, _, code := call(t, "--version"); code != 0 || out != "oklog-query "+version+"\n" {
 		t.Errorf("have %d %s", code, out)
@@ -557,25 +566,27 @@ func TestHelpAndVersion(t *testing.T) {
 func TestHintTopics(t *testing.T) {
 	b, _ := folder(t)
 	hint := func(topic string, days int) string {
-		var w bytes.Buffer
-		hintTopics(t.Context(), &w, b, query.Query{Topic: topic, Range: query.Range{To: segment.MakeID(uint64(at.AddDate(0, 0, days).UnixMilli()), 0, 0)}})
-		return w.String()
+		return hintTopics(t.Context(), b, topic, query.Range{To: segment.MakeID(uint64(at.AddDate(0, 0, days).UnixMilli()), 0, 0)}, nil)
 	}
-	if have, want := hint("web", 9), "oklog-query: there are no segments at all in this bucket\n"; have != want {
+	if have, want := hint("web", 9), "there are no segments at all in this bucket"; have != want {
 		t.Errorf("want %s, have %s", want, have)
 	}
 	store(t, b, "web", at, plain("x"))
-	if have, want := hint("web", 9), "oklog-query: topic web has no segments between --from and --to; there are some from 2026-11-22 on\n"; have != want {
+	if have, want := hint("web", 9), "topic web has no segments between --from and --to; there are some of 2026-11-22"; have != want {
 		t.Errorf("want %s, have %s", want, have)
 	}
 	for _, topic := range []string{"web-2", "web0", "web.x", "app"} {
 		store(t, b, topic, at, plain("x"))
 	}
-	if have, want := hint("web", -3), "oklog-query: topic web has no segments between --from and --to; there are some from 2026-11-22 on\n"; have != want {
+	store(t, b, "web", at.AddDate(0, 0, 3), plain("x"))
+	if have, want := hint("web", 9), "topic web has no segments between --from and --to; there are some from 2026-11-22 to 2026-11-25"; have != want {
+		t.Errorf("want %s, have %s", want, have)
+	}
+	if have, want := hint("web", 1), "topic web has no segments between --from and --to; there are some from 2026-11-22 to 2026-11-25, the next of them of 2026-11-25"; have != want {
 		t.Errorf("want %s, have %s", want, have)
 	}
 	have := hint("wbe", 0)
-	if want := "oklog-query: there is no topic wbe; topics here: app web web-2 web.x web0\n"; sortedWords(have) != sortedWords(want) {
+	if want := "there is no topic wbe; topics here: app web web-2 web.x web0"; sortedWords(have) != sortedWords(want) {
 		t.Errorf("want %s, have %s", want, have)
 	}
 }
@@ -611,15 +622,15 @@ func TestHintsTopics(t *testing.T) {
 		}
 		return errs
 	}
-	if have, want := ask("wbe", "2026-11-22"), "oklog-query: there are no segments at all in this bucket\n"; have != want {
+	if have, want := ask("wbe", "2026-11-22"), "oklog-query: there are no segments at all in this bucket (what is not flushed yet is found with --nats)\n"; have != want {
 		t.Errorf("want %s\nhave %s", want, have)
 	}
 	store(t, b, "web", at, plain("one"))
-	if have, want := ask("web", "2026-11-28"), "oklog-query: topic web has no segments between --from and --to; there are some from 2026-11-22 on\n"; have != want {
+	if have, want := ask("web", "2026-11-28"), "oklog-query: topic web has no segments between --from and --to; there are some of 2026-11-22 (what is not flushed yet is found with --nats)\n"; have != want {
 		t.Errorf("want %s\nhave %s", want, have)
 	}
 	store(t, b, "db", at, plain("one"))
-	if have, want := ask("wbe", "2026-11-22"), "oklog-query: there is no topic wbe; topics here: db web\n"; have != want {
+	if have, want := ask("wbe", "2026-11-22"), "oklog-query: there is no topic wbe; topics here: db web (what is not flushed yet is found with --nats)\n"; have != want {
 		t.Errorf("want %s\nhave %s", want, have)
 	}
 	if have := ask("web", "2026-11-22"); have != "" {

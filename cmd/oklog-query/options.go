@@ -3,10 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,7 +16,6 @@ import (
 	"oklog/objstore/segment"
 	"oklog/query"
 	"oklog/query/cache"
-	"oklog/query/match"
 )
 
 // place is where segments are.
@@ -26,129 +24,129 @@ type place struct {
 	quorum  int // of the writers; 0: all
 }
 
-// options are the arguments, checked.
+// options are the arguments of a search, checked.
 type options struct {
 	place
-	stream  *stream.Config // nil without --nats
-	query   query.Query
-	pattern match.Pattern
-	maxHot  int64        // bytes
-	cache   cache.Config // of nothing, without --cache
+	stream *stream.Config // nil without --nats
+	maxHot int64          // bytes
+	cache  cache.Config   // of nothing, without --cache
 
-	time, ulid, source, json bool // what is printed of a record besides its text
-	color                    bool
-	stats                    bool
+	request  query.Request
+	query    query.Query // the same, compiled
+	explicit bool        // the pattern stands behind -e: it cannot be a command that was meant
+
+	show   show
+	step   time.Duration // of a histogram; 0: what fits
+	look   look
+	stats  bool
+	screen screen
 }
 
 // leastCache is the least size of the folder of --cache, in bytes: some pages for each of its parts.
 const leastCache = 150_000_000
 
-const description = `Prints the records of a topic that hold PATTERN, in the order of their times; all of them without one.
+// Categories of flags, in the order of the help.
+const (
+	catFind   = "What to find"
+	catTime   = "When"
+	catOutput = "What to print"
+	catCost   = "Cost"
+	catHelp   = "Help and settings"
+	// Of cmd/internal/flags.
+	catBuckets = "Buckets"
+	catNATS    = "NATS"
+)
 
-Examples:
-   oklog-query --bucket file:///var/lib/oklog/bucket --topic web --from 1h "connection refused"
-   oklog-query --bucket s3://minio:9000/logs?tls=false --nats nats://nats:4222 --topic web --from 5m 10.1.2.3
-   export OKLOG_BUCKET=s3://minio:9000/logs?tls=false     (OKLOG_NATS, OKLOG_TOPIC as well)
-   oklog-query --topic web --from 2026-11-22T17:00 --to 2026-11-22T18:00 -c "status=500"
-   oklog-query --topic web --from 2d --regex -i '(error|warn).*timeout'
-   oklog-query --topic web --from 7d --newest --limit 100 --time --source panic
-   oklog-query --topic web --from 01KAPV2P4X4Q8S3M6W1Z0N5R7T --limit 1000 --ulid     (the next page)
-   oklog-query --topic web --from 30d --cache ~/.cache/oklog --max-bytes 2GB --stats 9f8e7d6c5b4a
-
-Bounds (--from is included, --to is not):
-   2026-11-22T17:10:49Z, 2026-11-22T17:10 and 2026-11-22 (UTC unless a zone is given), now,
-   how long ago (90s, 5m, 1h30m, 2d, 1w), Unix time in seconds or milliseconds (10 or 13 digits),
-   or the ULID of a record, which is itself left out.
-
-What a pattern must hold (a substring of six bytes or more, the literals of a regular expression, in any case) is
-looked up in the filters of the segments, and only blocks of some 4 MiB of text that may hold it are read. --stats
-tells what was looked up and read. Shorter patterns read everything: add what stands beside them, sshd[4259] for 4259.
-
-Regular expressions see a whole record: one of several lines needs (?m) for ^ and $ at its lines, and (?s) for . to
-go on behind a line. -c counts records, not lines.
-
-A record over the size limit was cut into pieces when it was read. Each piece is searched by itself: what lies
-across a cut is not found, and with -v the pieces that do not match are. Pieces that are found and follow each
-other are printed as one line; with --newest and --json each is a line of its own. A warning on standard
-error tells when pieces were found with a pattern.
-
-ls and cat are commands where they come first of all: a search for the text ls is oklog-query -e ls, or oklog-query -- ls.
-
-Exit status: 0 records were found, 1 none, 2 an error, also if the answer is only partial, 130 interrupted.`
-
-func newApp(stdout, stderr io.Writer, action cli.ActionFunc) *cli.App {
-	const what, how = "Search", "Output"
-	app := bareApp("oklog-query", stdout, stderr)
-	app.Usage = "grep the logs in object storage"
-	app.UsageText = `oklog-query --bucket URL... [--nats URL] --topic T [--from 1h] [--to now] [options] [PATTERN]
-oklog-query ls --bucket URL... [--topic T]                what is in the buckets: see oklog-query ls --help
-oklog-query cat --bucket URL... [options] KEY...          the records of a segment: see oklog-query cat --help`
-	app.Description = description
-	app.Action = func(c *cli.Context) error {
-		if c.Bool("version") {
-			_, err := fmt.Fprintf(stdout, "oklog-query %s\n", version)
-			return err
-		}
-		return action(c)
-	}
-	app.Flags = slices.Concat(flags.Buckets(), flags.NATS("`URL` of the NATS server: records that are not flushed yet are found, too"),
-		[]cli.Flag{
-			writeQuorum(),
-			&cli.StringFlag{Name: "topic", Category: what, EnvVars: []string{"OKLOG_TOPIC"}, Usage: "the `TOPIC` to search"},
-
-			&cli.StringFlag{Name: "from", Category: what, Value: "1h", Usage: "the `TIME` to begin at"},
-			&cli.StringFlag{Name: "to", Category: what, Usage: "the `TIME` to end before", DefaultText: "now, and what clocks that are ahead have stamped"},
-			&cli.StringSliceFlag{Name: "e", Category: what, Usage: "a `PATTERN`: several times for any of several, or for one that begins with -"},
-			&cli.BoolFlag{Name: "regex", Aliases: []string{"E"}, Category: what, Usage: "patterns are regular expressions (RE2)"},
-			&cli.BoolFlag{Name: "ignore-case", Aliases: []string{"i"}, Category: what, Usage: "upper and lower case are the same"},
-			&cli.BoolFlag{Name: "invert-match", Aliases: []string{"v"}, Category: what, Usage: "the records that do not match"},
-			&cli.Int64Flag{Name: "limit", Aliases: []string{"n"}, Category: what, Usage: "stop after `N` records", DefaultText: "no limit"},
-			&cli.BoolFlag{Name: "newest", Category: what, Usage: "the newest record first (pieces of one that was cut on lines of their own)"},
-
-			&cli.BoolFlag{Name: "count", Aliases: []string{"c"}, Category: how, Usage: "print only how many records there are"},
-		}, recordFlags(how), []cli.Flag{
-			&cli.StringFlag{Name: "color", Category: how, Value: "auto", Usage: "highlight what matches: `WHEN` is auto (on a terminal), always or never"},
-			&cli.BoolFlag{Name: "stats", Category: how, Usage: "print what the query cost to standard error"},
-			flags.Size("max-unflushed", "hold at most `SIZE` of unflushed records in memory", 256<<20, what),
-			flags.Size("max-bytes", "fail, before blocks are read, if the query would read more than `SIZE` from the bucket; what --limit or --cache may save is not foreseen (0: no bound)", 0, what),
-			&cli.BoolFlag{Name: "brute", Category: what, Usage: "read every block: do not ask filters which of them can match (the answer is the same)"},
-			&cli.StringFlag{Name: "cache", Category: what, EnvVars: []string{"OKLOG_CACHE"}, Usage: "keep what is read from buckets in the folder `DIR`, for the next queries"},
-			flags.Size("cache-size", "let the folder of --cache take `SIZE`", 4<<30, what),
-
-			&cli.BoolFlag{Name: "version", Usage: "print the version"},
-		})
-	return app
-}
-
-// bareApp is what all commands have in common.
-func bareApp(name string, stdout, stderr io.Writer) *cli.App {
+func newSearch() *cli.App {
 	return &cli.App{
-		Name:                      name,
-		Version:                   version,
-		HideHelpCommand:           true,
-		HideVersion:               true, // its -v means something else here
-		DisableSliceFlagSeparator: true,
-		Writer:                    stdout,
-		ErrWriter:                 stderr,
-		ExitErrHandler:            func(*cli.Context, error) {},
-		OnUsageError: func(_ *cli.Context, err error, _ bool) error {
-			return fmt.Errorf("%w: see %s --help", err, name)
-		},
+		Name: "oklog-query", Usage: "grep the logs in object storage",
+		UsageText: `oklog-query [options] [PATTERN]
+oklog-query COMMAND --help`,
+		Description: searchDescription,
+		Flags:       slices.Concat(findFlags(), timeFlags(), outputFlags(), recordFlags(catOutput), costFlags(), placeFlags()),
 	}
 }
 
-func writeQuorum() cli.Flag {
-	return flags.WriteQuorum("how `MANY` copies ingesters wait for (their --write-quorum; 0: all): with fewer than all, an answer without one of the buckets may be partial")
+// findFlags say which records are wanted.
+func findFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "topic", Aliases: []string{"t"}, Category: catFind, EnvVars: []string{"OKLOG_TOPIC"}, Usage: "the `TOPIC` to search"},
+		&cli.StringSliceFlag{Name: "e", Aliases: []string{"regexp"}, Category: catFind, Usage: "a `PATTERN`: several times for any of several, or for one that begins with -"},
+		&cli.BoolFlag{Name: "fixed-strings", Aliases: []string{"F"}, Category: catFind, Usage: "patterns are texts: so they are, unless a profile says --regex"},
+		&cli.BoolFlag{Name: "regex", Aliases: []string{"E"}, Category: catFind, Usage: "patterns are regular expressions (RE2)"},
+		&cli.BoolFlag{Name: "ignore-case", Aliases: []string{"i"}, Category: catFind, Usage: "upper and lower case are the same"},
+		&cli.BoolFlag{Name: "smart-case", Aliases: []string{"S"}, Category: catFind, Usage: "as -i, unless a pattern has a letter in upper case"},
+		&cli.BoolFlag{Name: "case-sensitive", Aliases: []string{"s"}, Category: catFind, Usage: "upper and lower case differ: so they do, unless a profile says otherwise"},
+		&cli.BoolFlag{Name: "word-regexp", Aliases: []string{"w"}, Category: catFind, Usage: "what matches has to be whole words"},
+		&cli.BoolFlag{Name: "invert-match", Aliases: []string{"v"}, Category: catFind, Usage: "the records that do not match"},
+		&cli.StringSliceFlag{Name: "where", Category: catFind, Usage: "only records of which `EXPR` holds: level=error AND status>=500, see Fields; several times: all have to hold"},
+		&cli.StringSliceFlag{Name: "source", Category: catFind, Usage: "only records of sources for which `COND` holds: host=web1, host!=web1, host=~web[0-9]+, host!~web.*; several times: all have to hold"},
+	}
+}
+
+// timeFlags say of when.
+func timeFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "from", Category: catTime, Usage: "the `TIME` to begin at: 5m, 2d, 1w (ago), 2026-11-22T17:10, all", DefaultText: query.DefaultFrom},
+		&cli.StringFlag{Name: "last", Category: catTime, Usage: "the same for a `DURATION` alone: the last 15m"},
+		&cli.StringFlag{Name: "to", Category: catTime, Usage: "the `TIME` to end before", DefaultText: "now, and what clocks that are ahead have stamped"},
+		zoneFlag(),
+	}
+}
+
+func zoneFlag() cli.Flag {
+	return &cli.StringFlag{Name: "tz", Category: catTime, EnvVars: []string{"OKLOG_TZ"}, Usage: "print times in `ZONE`, and read bounds without a zone as of there: utc, local, Europe/Berlin", DefaultText: "utc"}
+}
+
+// outputFlags say what is printed of what is found.
+func outputFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "limit", Aliases: []string{"m", "n", "max-count"}, Category: catOutput, Usage: "stop after `N` records", DefaultText: "no limit"},
+		&cli.BoolFlag{Name: "newest", Category: catOutput, Usage: "the newest record first (pieces of one that was cut on lines of their own)"},
+		&cli.StringFlag{Name: "after-context", Aliases: []string{"A"}, Category: catOutput, Usage: "print `N` records of the same source behind each that matches"},
+		&cli.StringFlag{Name: "before-context", Aliases: []string{"B"}, Category: catOutput, Usage: "print `N` records of the same source before each that matches"},
+		&cli.StringFlag{Name: "context", Aliases: []string{"C"}, Category: catOutput, Usage: "print `N` records on either side; -5 is -C5"},
+		&cli.BoolFlag{Name: "count", Aliases: []string{"c"}, Category: catOutput, Usage: "print only how many records there are; with -l by source, with -o how many matches"},
+		&cli.BoolFlag{Name: "list-sources", Aliases: []string{"l", "files-with-matches"}, Category: catOutput, Usage: "print only the sources that have matches"},
+		&cli.BoolFlag{Name: "only-matching", Aliases: []string{"o"}, Category: catOutput, Usage: "print what matches alone, each match on a line"},
+		&flags.Optional{StringFlag: &cli.StringFlag{Name: "histogram", Category: catOutput, Usage: "draw how many records there are by time, a row for each `STEP` (10s, 5m, 1d; in UTC), or for one that fits"}, Alone: automatic},
+		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Category: catOutput, Usage: "print nothing: the exit status tells"},
+		&cli.StringFlag{Name: "color", Aliases: []string{"colour"}, Category: catOutput, Usage: "`WHEN` to use colours: auto (on a terminal, without NO_COLOR), always or never", DefaultText: "auto"},
+	}
 }
 
 // recordFlags say what is printed of a record.
 func recordFlags(category string) []cli.Flag {
 	return []cli.Flag{
-		&cli.BoolFlag{Name: "time", Category: category, Usage: "print each record's time (UTC) before it"},
+		&cli.BoolFlag{Name: "time", Category: category, Usage: "print each record's time before it; on a terminal a search does"},
+		&cli.BoolFlag{Name: "no-time", Category: category, Usage: "do not, on a terminal"},
+		&cli.BoolFlag{Name: "show-source", Category: category, Usage: "print each record's source before it: {key=value ...}"},
 		&cli.BoolFlag{Name: "ulid", Category: category, Usage: "print each record's ULID before it"},
-		&cli.BoolFlag{Name: "source", Category: category, Usage: "print each record's source before it: {key=value ...}"},
-		&cli.BoolFlag{Name: "json", Category: category, Usage: "print an object a line: ulid, time, source, and text, or text_base64 where it is not UTF-8; piece (first, middle or last) of one that was cut"},
+		&cli.BoolFlag{Name: "json", Category: category, Usage: "print an object a line: ulid, time, source, and text, or text_base64 where it is not UTF-8; piece (first, middle or last) of one that was cut; context of one that does not match"},
+		&cli.BoolFlag{Name: "null", Aliases: []string{"0"}, Category: category, Usage: "end lines with NUL: records may hold newlines"},
 	}
+}
+
+// costFlags bound what a search costs, and tell it.
+func costFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "stats", Category: catCost, Usage: "print what the query cost to standard error"},
+		flags.Size("max-bytes", "fail, before blocks are read, if the query would read more than `SIZE` from the bucket; what --limit or --cache may save is not foreseen (0: no bound)", 0, catCost),
+		flags.Size("max-unflushed", "hold at most `SIZE` of unflushed records in memory", 256<<20, catCost),
+		&cli.StringFlag{Name: "cache", Category: catCost, EnvVars: []string{"OKLOG_CACHE"}, Usage: "keep what is read from buckets in the folder `DIR`, for the next queries"},
+		flags.Size("cache-size", "let the folder of --cache take `SIZE`", 4<<30, catCost),
+		&cli.BoolFlag{Name: "brute", Category: catCost, Usage: "read every block: do not ask filters which of them can match (the answer is the same)"},
+	}
+}
+
+// placeFlags say where records are.
+func placeFlags() []cli.Flag {
+	return slices.Concat(flags.Buckets(), []cli.Flag{writeQuorum()},
+		flags.NATS("`URL` of the NATS server: records that are not flushed yet are found, too"))
+}
+
+func writeQuorum() cli.Flag {
+	return flags.WriteQuorum("how `MANY` copies ingesters wait for (their --write-quorum; 0: all): with fewer than all, an answer without one of the buckets may be partial")
 }
 
 // parsePlace says where the segments are, and how many copies of them writers wait for.
@@ -165,7 +163,7 @@ func parsePlace(c *cli.Context) (p place, err error) {
 	}
 	p.quorum = c.Int("write-quorum")
 	if len(p.buckets) == 0 {
-		return p, errors.New("--bucket is missing: say where the segments are, such as --bucket file:///var/lib/oklog/bucket or --bucket s3://HOST/BUCKET, or set OKLOG_BUCKET")
+		return p, errors.New("--bucket is missing: say where the segments are, such as --bucket file:///var/lib/oklog/bucket or --bucket s3://HOST/BUCKET, set OKLOG_BUCKET, or write it into a profile (--help)")
 	}
 	return p, nil
 }
@@ -183,96 +181,226 @@ func parseTopic(c *cli.Context) (string, error) {
 }
 
 // parseOptions checks everything that can be checked before anything is connected to.
-func parseOptions(c *cli.Context, terminal bool, log *slog.Logger) (options, error) {
-	opts := options{
-		time: c.Bool("time"), ulid: c.Bool("ulid"), source: c.Bool("source"), json: c.Bool("json"), stats: c.Bool("stats"),
+func parseOptions(c *cli.Context, sc screen, now time.Time, log *slog.Logger) (opts options, err error) {
+	if opts, err = parsePlaces(c, log); err != nil {
+		return opts, err
 	}
-	var err error
+	opts.screen, opts.stats = sc, c.Bool("stats")
+	if opts.look, err = parseLook(c, sc); err != nil {
+		return opts, err
+	}
+	if err := opts.parseShow(c); err != nil {
+		return opts, err
+	}
+	if opts.request, err = parseRequest(c, opts.look.zone); err != nil {
+		return opts, err
+	}
+	opts.explicit = len(c.StringSlice("e")) > 0
+	r := &opts.request
+	r.CountOnly = opts.show == showCount || opts.show == showNothing
+	if opts.show == showNothing {
+		r.Limit = 1 // that there is one is enough
+	}
+	if opts.show != showRecords {
+		r.Before, r.After = 0, 0
+	}
+	if opts.query, err = r.Compile(now); err != nil {
+		return opts, err
+	}
+	opts.query.IDsOnly = opts.show == showSources || opts.show == showSourceCounts
+	return opts, opts.parseCost(c)
+}
+
+// parsePlaces reads where records are.
+func parsePlaces(c *cli.Context, log *slog.Logger) (opts options, err error) {
 	if opts.place, err = parsePlace(c); err != nil {
 		return opts, err
-	}
-	q := &opts.query
-	q.Newest, q.Limit, q.CountOnly = c.Bool("newest"), c.Int64("limit"), c.Bool("count")
-	if q.Topic, err = parseTopic(c); err != nil {
-		return opts, err
-	}
-	if q.Topic == "" {
-		return opts, errors.New("--topic is missing: say which topic to search, such as --topic web, or set OKLOG_TOPIC")
-	}
-	if q.Limit < 0 || c.IsSet("limit") && q.Limit == 0 {
-		return opts, fmt.Errorf("--limit %d: want at least 1", q.Limit)
-	}
-	if q.Range, err = query.ParseRange(c.String("from"), c.String("to"), time.Now()); err != nil {
-		if errors.Is(err, query.ErrEmptyRange) && !c.IsSet("from") {
-			err = fmt.Errorf("%w (--from was not given, and is %s then)", err, c.String("from"))
-		}
-		return opts, err
-	}
-	if err := opts.parsePattern(c); err != nil {
-		return opts, err
-	}
-	if opts.maxHot, err = flags.Bytes(c, "max-unflushed"); err != nil {
-		return opts, err
-	}
-	if opts.maxHot == 0 {
-		return opts, errors.New("--max-unflushed 0: want at least a byte, or leave out --nats to search what is flushed")
-	}
-	q.Brute = c.Bool("brute")
-	if q.MaxBytes, err = flags.Bytes(c, "max-bytes"); err != nil {
-		return opts, err
-	}
-	opts.cache.Dir = c.String("cache")
-	if opts.cache.Disk, err = flags.Bytes(c, "cache-size"); err != nil {
-		return opts, err
-	}
-	switch {
-	case opts.cache.Dir == "" && c.IsSet("cache-size"):
-		return opts, errors.New("--cache-size is given without --cache: say which folder, too")
-	case opts.cache.Dir == "":
-		opts.cache.Disk = 0
-	case opts.cache.Disk < leastCache:
-		return opts, fmt.Errorf("--cache-size %s: want at least %s", c.String("cache-size"), size(leastCache))
-	}
-	switch when := c.String("color"); when {
-	case "auto":
-		opts.color = terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
-	case "always":
-		opts.color = true
-	case "never":
-	default:
-		return opts, fmt.Errorf("--color %s: want auto, always or never", when)
 	}
 	if c.String("nats") != "" {
 		cfg, err := flags.Stream(c, log)
 		if err != nil {
 			return opts, err
 		}
+		cfg.Name = "oklog-query" // whatever the command
 		opts.stream = &cfg
 	}
 	return opts, nil
 }
 
-func (opts *options) parsePattern(c *cli.Context) error {
-	texts := c.StringSlice("e")
+// parseRequest reads what is asked.
+func parseRequest(c *cli.Context, zone *time.Location) (r query.Request, err error) {
+	r = query.Request{
+		Topic: c.String("topic"), From: c.String("from"), To: c.String("to"),
+		Regex: c.Bool("regex") && !c.Bool("fixed-strings"), Word: c.Bool("word-regexp"), Invert: c.Bool("invert-match"),
+		IgnoreCase: c.Bool("ignore-case"), SmartCase: c.Bool("smart-case"),
+		Where: c.StringSlice("where"), Sources: c.StringSlice("source"), Newest: c.Bool("newest"), Brute: c.Bool("brute"),
+	}
+	if last := c.String("last"); last != "" {
+		if r.From != "" {
+			return r, fmt.Errorf("--last %s stands beside --from %s: give one of them", last, r.From)
+		}
+		if _, err := query.ParseAge(last); err != nil {
+			return r, fmt.Errorf("--last %s: %w: want a duration like 15m, 1h30m, 2d or 1w; other bounds are for --from", last, err)
+		}
+		r.From = last
+	}
+	if zone != nil {
+		r.From, r.To = query.InZone(r.From, zone), query.InZone(r.To, zone)
+	}
+	for _, text := range r.Sources {
+		if !strings.ContainsAny(text, "=!") {
+			return r, fmt.Errorf("--source %s: want KEY=VALUE, KEY!=VALUE, KEY=~REGEX or KEY!~REGEX: to print sources use --show-source", text)
+		}
+	}
+	if r.Limit, err = number(c, "limit", 1); err != nil {
+		return r, err
+	}
+	if r.Before, r.After, err = parseContext(c); err != nil {
+		return r, err
+	}
+	if c.String("max-bytes") != "" {
+		if r.MaxBytes, err = flags.Bytes(c, "max-bytes"); err != nil {
+			return r, err
+		}
+	}
+	r.Patterns = c.StringSlice("e")
 	args := c.Args().Slice()
 	switch {
-	case len(texts) > 0 && len(args) > 0:
-		return fmt.Errorf("the pattern %q stands beside -e: give it with -e, too", args[0])
+	case len(r.Patterns) > 0 && len(args) > 0:
+		return r, fmt.Errorf("the pattern %q stands beside -e: give it with -e, too", args[0])
 	case len(args) > 1:
-		return fmt.Errorf("%d patterns (%q, %q): want one: put it in quotes if it holds spaces, or give several with -e", len(args), args[0], args[1])
+		return r, fmt.Errorf("%d patterns (%q, %q): want one: put it in quotes if it holds spaces, or give several with -e", len(args), args[0], args[1])
 	}
-	opts.pattern = match.Pattern{
-		Texts: append(texts, args...), Regex: c.Bool("regex"), IgnoreCase: c.Bool("ignore-case"), Invert: c.Bool("invert-match"),
+	r.Patterns = append(r.Patterns, args...)
+	return r, nil
+}
+
+// number reads a flag that counts; 0 where it is not given.
+func number(c *cli.Context, name string, least int64) (int64, error) {
+	text := c.String(name)
+	if text == "" {
+		return 0, nil
 	}
-	p, err := match.Compile(opts.pattern)
-	if err != nil {
-		if opts.pattern.Regex {
-			err = fmt.Errorf("%w: mend it, or leave out --regex to search for the text as it is", err)
+	n, err := strconv.ParseInt(text, 10, 64)
+	switch {
+	case err != nil && name == "limit":
+		return 0, fmt.Errorf("--limit %s: want a number of records, at least 1 (-n is the same: records have no line numbers)", text)
+	case err != nil:
+		return 0, fmt.Errorf("--%s %s: want a number", name, text)
+	case n < least:
+		return 0, fmt.Errorf("--%s %d: want at least %d", name, n, least)
+	}
+	return n, nil
+}
+
+// parseContext reads -A, -B and -C: as in grep, the single sides count before both.
+func parseContext(c *cli.Context) (before, after int, err error) {
+	for _, side := range []struct {
+		name string
+		to   []*int
+	}{{"context", []*int{&before, &after}}, {"before-context", []*int{&before}}, {"after-context", []*int{&after}}} {
+		n, err := number(c, side.name, 0)
+		if err != nil {
+			return 0, 0, err
 		}
+		if n > query.MaxContext {
+			return 0, 0, fmt.Errorf("--%s %d: want 0 to %d", side.name, n, query.MaxContext)
+		}
+		if c.String(side.name) != "" {
+			for _, to := range side.to {
+				*to = int(n)
+			}
+		}
+	}
+	return before, after, nil
+}
+
+// parseShow says what is printed.
+func (opts *options) parseShow(c *cli.Context) error {
+	list, counts, only := c.Bool("list-sources"), c.Bool("count"), c.Bool("only-matching")
+	switch {
+	case c.String("histogram") != "":
+		opts.show = showHistogram
+		var err error
+		opts.step, err = parseStep(c.String("histogram"))
+		return err
+	case c.Bool("quiet"):
+		opts.show = showNothing
+	case list && counts:
+		opts.show = showSourceCounts
+	case list:
+		opts.show = showSources
+	case counts && only && !c.Bool("invert-match"):
+		opts.show = showMatches
+	case counts:
+		opts.show = showCount
+	case only && opts.look.json:
+		return errors.New("-o prints matches, and --json whole records: leave one of them out")
+	}
+	opts.look.only = only && !c.Bool("invert-match")
+	return nil
+}
+
+// parseLook says how records are printed.
+func parseLook(c *cli.Context, sc screen) (l look, err error) {
+	l = look{ulid: c.Bool("ulid"), source: c.Bool("show-source"), json: c.Bool("json"), end: '\n'}
+	l.time = c.Bool("time") || sc.terminal && !c.Bool("no-time") && !c.Bool("only-matching")
+	if c.Bool("null") {
+		l.end = 0
+	}
+	if l.zone, err = parseZone(c); err != nil {
+		return l, err
+	}
+	switch when := c.String("color"); when {
+	case "", "auto":
+		l.color = sc.terminal && !sc.plain
+	case "always":
+		l.color = true
+	case "never":
+	default:
+		return l, fmt.Errorf("--color %s: want auto, always or never", when)
+	}
+	return l, nil
+}
+
+// parseZone is nil for UTC.
+func parseZone(c *cli.Context) (*time.Location, error) {
+	switch name := c.String("tz"); strings.ToLower(name) {
+	case "", "utc":
+		return nil, nil
+	case "local":
+		return time.Local, nil
+	default:
+		zone, err := time.LoadLocation(name)
+		if err != nil {
+			return nil, fmt.Errorf("--tz %s: there is no such zone: want utc, local, or a name like Europe/Berlin", name)
+		}
+		return zone, nil
+	}
+}
+
+// parseCost reads what bounds a search.
+func (opts *options) parseCost(c *cli.Context) (err error) {
+	if opts.maxHot, err = flags.Bytes(c, "max-unflushed"); err != nil {
 		return err
 	}
-	if !p.All() {
-		opts.query.Pattern = p
+	if opts.maxHot == 0 {
+		return errors.New("--max-unflushed 0: want at least a byte, or leave out --nats to search what is flushed")
+	}
+	if !hasFlag(c.App.Flags, "cache") {
+		return nil
+	}
+	opts.cache.Dir = c.String("cache")
+	if opts.cache.Disk, err = flags.Bytes(c, "cache-size"); err != nil {
+		return err
+	}
+	switch {
+	case opts.cache.Dir == "" && c.IsSet("cache-size"):
+		return errors.New("--cache-size is given without --cache: say which folder, too")
+	case opts.cache.Dir == "":
+		opts.cache.Disk = 0
+	case opts.cache.Disk < leastCache:
+		return fmt.Errorf("--cache-size %s: want at least %s", c.String("cache-size"), size(leastCache))
 	}
 	return nil
 }

@@ -2,14 +2,11 @@ package main
 
 import (
 	"bufio"
-	"encoding/json"
 	"fmt"
 	"io"
-	"regexp"
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode/utf8"
 
 	"github.com/oklog/ulid/v2"
 
@@ -18,166 +15,168 @@ import (
 	"oklog/query/match"
 )
 
-// timeLayout is RFC 3339 with the milliseconds that a ULID has.
-const timeLayout = "2006-01-02T15:04:05.000Z07:00"
+const timeLayout = query.TimeLayout
+
+// look is how records are printed.
+type look struct {
+	time, ulid, source, json bool // what is printed of a record besides its text
+	only                     bool // the matches alone, a line each
+	color                    bool
+	zone                     *time.Location // nil: UTC
+	end                      byte           // of a line
+}
+
+// Colours, as ripgrep's and grep's: what matches in bold red, the rest so that the text stands out.
+const (
+	colorMatch  = "\x1b[1;31m"
+	colorTime   = "\x1b[2m"
+	colorSource = "\x1b[36m"
+	colorApart  = "\x1b[36m"
+	colorBar    = "\x1b[32m"
+	colorOff    = "\x1b[0m"
+)
+
+// finderOf finds what a program matches; nil where there is nothing to show.
+func finderOf(p *match.Program) *match.Finder {
+	if p == nil || p.Pattern().Invert {
+		return nil
+	}
+	return p.Finder()
+}
 
 // printer writes records as lines.
 type printer struct {
 	w       *bufio.Writer
-	opts    options
-	paint   *regexp.Regexp // what is highlighted; nil: nothing
-	json    *json.Encoder
+	look    look
+	newest  bool
+	find    *match.Finder // nil: what matches is not looked for
+	json    query.LineEncoder
+	line    []byte // in JSON
 	prefix  []byte
+	places  [][2]int
 	pending bool // the last line lacks its newline: the next piece of its record may follow
 }
 
-func newPrinter(w *bufio.Writer, opts options) *printer {
-	p := &printer{w: w, opts: opts}
-	if opts.color && !opts.pattern.Invert {
-		p.paint = highlighter(opts.pattern)
-	}
-	if opts.json {
-		p.json = json.NewEncoder(w)
-		p.json.SetEscapeHTML(false)
+func newPrinter(w *bufio.Writer, l look, q query.Query) *printer {
+	p := &printer{w: w, look: l, newest: q.Newest}
+	if (l.color || l.only) && !l.json {
+		p.find = finderOf(q.Pattern)
 	}
 	return p
 }
 
-// highlighter finds what a pattern matches; nil where it cannot be told.
-func highlighter(p match.Pattern) *regexp.Regexp {
-	var parts []string
-	for _, text := range p.Texts {
-		if text == "" {
-			continue
-		}
-		if !p.Regex {
-			text = regexp.QuoteMeta(text)
-		}
-		parts = append(parts, "(?:"+text+")")
-	}
-	if len(parts) == 0 {
-		return nil
-	}
-	expr := strings.Join(parts, "|")
-	if p.IgnoreCase {
-		expr = "(?i:" + expr + ")"
-	}
-	re, err := regexp.Compile(expr)
-	if err != nil { // a text that is not UTF-8
-		return nil
-	}
-	return re
-}
-
-// print writes one record.
+// print implements sink.
 func (p *printer) print(r query.Record) error {
-	if p.json != nil {
-		return p.printJSON(r)
+	if p.look.json {
+		p.line = p.json.Append(p.line[:0], r)
+		_, err := p.w.Write(p.line)
+		return err
 	}
 	// Pieces of a cut record come together again, as long as they come in their order.
-	joined := r.Joined && !p.opts.query.Newest
+	joined := r.Joined && !p.newest
 	if p.pending && !joined {
-		_ = p.w.WriteByte('\n') // bufio keeps its first error: the last call tells it
+		p.endLine() // bufio keeps its first error: the last call tells it
+	}
+	p.pending = false
+	if r.Apart {
+		p.paint(colorApart, "--")
+		p.endLine()
+	}
+	if p.look.only && p.find != nil && !r.Context {
+		return p.printMatches(r)
 	}
 	if !joined {
 		p.prefix = p.appendPrefix(p.prefix[:0], r.Record)
 		_, _ = p.w.Write(p.prefix)
 	}
-	if p.paint != nil {
+	if p.find != nil && p.look.color && !r.Context {
 		p.highlight(r.Text)
 	} else {
 		_, _ = p.w.Write(r.Text)
 	}
-	p.pending = r.Piece&segment.Continued != 0 && !p.opts.query.Newest
+	p.pending = r.Piece&segment.Continued != 0 && !p.newest
 	if p.pending {
 		return nil
 	}
-	return p.w.WriteByte('\n')
+	return p.endLine()
 }
 
-// finish writes what is still owed.
-func (p *printer) finish(ans *query.Answer, failed error) error {
+// finish implements sink.
+func (p *printer) finish(*query.Answer, error) error {
 	if p.pending {
 		p.pending = false
-		if err := p.w.WriteByte('\n'); err != nil {
+		return p.endLine()
+	}
+	return nil
+}
+
+func (p *printer) endLine() error { return p.w.WriteByte(p.look.end) }
+
+func (p *printer) paint(color, text string) {
+	if p.look.color {
+		text = color + text + colorOff
+	}
+	_, _ = p.w.WriteString(text)
+}
+
+// printMatches writes a line for each match.
+func (p *printer) printMatches(r query.Record) error {
+	p.places = p.find.Find(p.places[:0], r.Text)
+	p.prefix = p.appendPrefix(p.prefix[:0], r.Record)
+	for _, m := range p.places {
+		_, _ = p.w.Write(p.prefix)
+		p.paint(colorMatch, string(r.Text[m[0]:m[1]]))
+		if err := p.endLine(); err != nil {
 			return err
 		}
-	}
-	if p.opts.query.CountOnly && failed == nil {
-		_, err := fmt.Fprintf(p.w, "%d\n", ans.Count)
-		return err
 	}
 	return nil
 }
 
 func (p *printer) appendPrefix(dst []byte, r segment.Record) []byte {
-	if p.opts.time {
-		dst = append(ulid.Time(r.ID.Time()).UTC().AppendFormat(dst, timeLayout), ' ')
+	paint := func(color string, add func(dst []byte) []byte) {
+		if p.look.color {
+			dst = append(dst, color...)
+		}
+		dst = add(dst)
+		if p.look.color {
+			dst = append(dst, colorOff...)
+		}
+		dst = append(dst, ' ')
 	}
-	if p.opts.ulid {
-		dst = append(append(dst, r.ID.String()...), ' ')
+	if p.look.time {
+		paint(colorTime, func(dst []byte) []byte { return p.look.at(r.ID).AppendFormat(dst, timeLayout) })
 	}
-	if p.opts.source {
-		dst = append(append(append(dst, '{'), r.Source.String()...), "} "...)
+	if p.look.ulid {
+		paint(colorTime, func(dst []byte) []byte { return append(dst, r.ID.String()...) })
+	}
+	if p.look.source {
+		paint(colorSource, func(dst []byte) []byte { return append(append(append(dst, '{'), r.Source.String()...), '}') })
 	}
 	return dst
 }
 
+// at is a record's time in the zone that is shown.
+func (l look) at(id ulid.ULID) time.Time { return l.in(ulid.Time(id.Time())) }
+
+func (l look) in(t time.Time) time.Time {
+	if l.zone == nil {
+		return t.UTC()
+	}
+	return t.In(l.zone)
+}
+
 func (p *printer) highlight(text []byte) {
-	const on, off = "\x1b[1;31m", "\x1b[0m"
+	p.places = p.find.Find(p.places[:0], text)
 	at := 0
-	for _, m := range p.paint.FindAllIndex(text, -1) {
-		if m[0] == m[1] {
-			continue
-		}
+	for _, m := range p.places {
 		_, _ = p.w.Write(text[at:m[0]])
-		_, _ = p.w.WriteString(on)
+		_, _ = p.w.WriteString(colorMatch)
 		_, _ = p.w.Write(text[m[0]:m[1]])
-		_, _ = p.w.WriteString(off)
+		_, _ = p.w.WriteString(colorOff)
 		at = m[1]
 	}
 	_, _ = p.w.Write(text[at:])
-}
-
-// line is a record in JSON.
-type line struct {
-	ULID   string            `json:"ulid"`
-	Time   string            `json:"time"`
-	Source map[string]string `json:"source"`
-	Text   *string           `json:"text,omitempty"`
-	Base64 []byte            `json:"text_base64,omitempty"` // where it is not UTF-8
-	// A record that was cut is an object for each piece: first, middle or last.
-	Piece string `json:"piece,omitempty"`
-}
-
-func (p *printer) printJSON(r query.Record) error {
-	l := line{
-		ULID: r.ID.String(), Time: ulid.Time(r.ID.Time()).UTC().Format(timeLayout), Source: make(map[string]string, len(r.Source)),
-		Piece: pieceName(r.Piece),
-	}
-	for _, a := range r.Source {
-		l.Source[a.Key] = a.Value
-	}
-	if utf8.Valid(r.Text) {
-		text := string(r.Text)
-		l.Text = &text
-	} else {
-		l.Base64 = r.Text
-	}
-	return p.json.Encode(l)
-}
-
-// pieceName is "" for a whole record.
-func pieceName(p segment.Piece) string {
-	switch p & (segment.Continues | segment.Continued) {
-	case segment.Continued:
-		return "first"
-	case segment.Continues | segment.Continued:
-		return "middle"
-	case segment.Continues:
-		return "last"
-	}
-	return ""
 }
 
 // printStats writes a table of what a query cost.
@@ -215,11 +214,11 @@ func filters(opts options, ans *query.Answer) string {
 	switch {
 	case s.Sifted+s.Bare+s.Damaged > 0:
 		return fmt.Sprintf("%d asked, %d missing, %d damaged; a record must hold %s", s.Sifted, s.Bare, s.Damaged, required(ans))
-	case opts.query.Pattern == nil:
+	case opts.query.Pattern == nil && opts.query.Where == nil:
 		return "not asked: there is no pattern"
 	case opts.query.Brute:
 		return "not asked: --brute"
-	case opts.pattern.Invert:
+	case opts.request.Invert:
 		return "not asked: with -v any block may match"
 	case s.Opened == 0:
 		return "not asked: no segment was opened"

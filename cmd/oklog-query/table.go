@@ -199,7 +199,18 @@ func (p *lsPrinter) segment(s stored) error {
 	if p.opts.long {
 		cells = append(cells, s.modified.UTC().Format(time.RFC3339))
 	}
-	return p.cols.row(p.w, append(cells, p.notes(s), s.key)...)
+	key := s.key
+	if p.opts.short {
+		key = shortKey(key)
+	}
+	return p.cols.row(p.w, append(cells, p.notes(s), key)...)
+}
+
+// shortKey is the part of a key that tells it apart: the beginning of the hash at its end.
+func shortKey(key string) string {
+	const digits = 12
+	hash := strings.TrimSuffix(key[strings.LastIndexByte(key, '-')+1:], ".zst")
+	return hash[:min(digits, len(hash))]
 }
 
 // notes are words about a segment; - if there are none.

@@ -68,7 +68,7 @@ func run(ctx context.Context, args []string, std streams) int {
 			"   oklog up --data /tmp/oklog &\n" +
 			"   oklog forward --topic demo /var/log/dpkg.log\n" +
 			"   oklog-query --nats nats://127.0.0.1:4222 --bucket file:///tmp/oklog/bucket --topic demo upgrade",
-		Commands: []*cli.Command{upCommand(std), forwardCommand(std), ingestCommand(std), compactCommand(std), repairCommand(std), verifyCommand(std),
+		Commands: []*cli.Command{upCommand(std), forwardCommand(std), ingestCommand(std), compactCommand(std), repairCommand(std), verifyCommand(std), serveCommand(std),
 			retentionCommand(std), trashCommand(std)},
 		Reader:          std.in,
 		Writer:          std.out,

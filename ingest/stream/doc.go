@@ -17,6 +17,8 @@
 //     are told apart by their IDs.
 //   - Publish repeats nothing by itself. Who repeats a batch gives it the same ID, and within
 //     two minutes the server stores it once.
+//   - Subscribe passes on every batch that is published while it says that nothing is missing, and says when something may be. It is no
+//     consumer: the work queue allows no second one beside "ingest".
 //   - Unflushed sees every batch that was acked to its publisher before the call and not
 //     acked by an ingester until its end.
 //   - A connection that was made once is kept up for ever; a pull that went silent is made again.

@@ -69,6 +69,10 @@ func benches() []bench {
 	return []bench{
 		{"absent", Pattern{Texts: []string{"3f9c1be07ad2"}}},
 		{"word", Pattern{Texts: []string{"Failed password"}}},
+		{"whole word", Pattern{Texts: []string{"Failed password"}, Word: true}},
+		{"whole word everywhere", Pattern{Texts: []string{"from"}, Word: true}},
+		{"16 whole words", Pattern{Texts: words(16), Word: true}},
+		{"regex whole word", Pattern{Texts: []string{`(Failed|Invalid).*port 41[0-9]{2}`}, Regex: true, Word: true}},
 		{"short", Pattern{Texts: []string{"ee"}}},
 		{"digits", Pattern{Texts: []string{"0010"}}},
 		{"everywhere", Pattern{Texts: []string{"e"}}},

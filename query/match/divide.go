@@ -26,6 +26,7 @@ const (
 // or matches one of the expressions.
 type part struct {
 	needles *quarry          // nil for regular expressions
+	words   []*needle        // the needles, where they have to be whole words
 	dfa     *dfa.Program     // nil where it would be too large
 	regexps []*regexp.Regexp // what is asked where the DFA gives up
 	sets    []*quarry        // of each, a record that matches holds a needle; rarest first
@@ -43,7 +44,11 @@ func (p *Program) divide(sources []source) error {
 		found = append(found, s.needles...)
 	}
 	if len(found) > 0 {
-		p.parts = append(p.parts, &part{needles: newQuarry(found, p.prior)})
+		part := &part{needles: newQuarry(found, p.prior)}
+		if p.pattern.Word {
+			part.words = found
+		}
+		p.parts = append(p.parts, part)
 	}
 	if len(regexes) > 0 {
 		return p.group(regexes)

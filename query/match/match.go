@@ -36,8 +36,10 @@ type Pattern struct {
 	Texts      []string
 	Regex      bool
 	IgnoreCase bool // by Unicode's simple folding, as (?i) does
-	Word       bool // what matches must have no letter, digit or _ of Unicode before and behind it
-	Invert     bool // the records that do not match
+	// Word says that what matches must have no part of a word before and behind it: no letter, mark, digit or _ of Unicode. Bytes that are
+	// not UTF-8 are not part of one.
+	Word   bool
+	Invert bool // the records that do not match
 }
 
 // Program is a compiled pattern. It does not change and may be shared.
@@ -63,36 +65,24 @@ type source struct {
 // Compile compiles a pattern. Errors are ErrPattern and say where the mistake is.
 func Compile(p Pattern) (*Program, error) {
 	c := &Program{pattern: p, invert: p.Invert, every: len(p.Texts) == 0, required: required.And(), prior: priorFrequencies()}
-	var sources []source
+	sources, err := parseAll(p)
+	if err == nil && p.Word {
+		sources, err = wholeWords(sources, p.IgnoreCase)
+	}
+	if err != nil {
+		return nil, err
+	}
+	size := 0
 	var needed []*required.Expr
-	known := make(map[string]bool, len(p.Texts))
-	total, size := 0, 0
-	for _, text := range p.Texts {
-		if known[text] {
-			continue
-		}
-		known[text] = true
-		if len(text) > MaxPattern {
-			return nil, fmt.Errorf("%w: %d bytes are more than %d", ErrPattern, len(text), MaxPattern)
-		}
-		if total += len(text); total > MaxPatterns {
-			return nil, fmt.Errorf("%w: the texts are longer than %d bytes together: ask in parts", ErrPattern, MaxPatterns)
-		}
-		s, err := parse(text, p.Regex, p.IgnoreCase)
-		if err == nil && p.Word {
-			s, err = parse(wholeWord(text, p.Regex), true, p.IgnoreCase)
-		}
-		if err != nil {
-			return nil, err
-		}
+	for i := range sources {
+		s := &sources[i]
 		if size += s.size; size > maxParts*MaxInstructions {
 			return nil, fmt.Errorf("%w: the regular expressions are too large together: over %d instructions: ask in parts", ErrPattern, maxParts*MaxInstructions)
 		}
 		if s.tree != nil && size <= MaxInstructions {
 			s.needed = required.Regexp(s.tree) // with more, nothing is known that helps
 		}
-		c.every = c.every || text == "" && !p.Word || s.tree != nil && matchesAll(s.tree)
-		sources = append(sources, s)
+		c.every = c.every || s.text == "" && !p.Word || s.tree != nil && matchesAll(s.tree)
 		needed = append(needed, s.needed)
 	}
 	if c.every {
@@ -110,15 +100,71 @@ func Compile(p Pattern) (*Program, error) {
 // Pattern is what the program was compiled of.
 func (p *Program) Pattern() Pattern { return p.pattern }
 
+// parseAll makes sources of the distinct texts of a pattern.
+func parseAll(p Pattern) (sources []source, err error) {
+	known := make(map[string]bool, len(p.Texts))
+	total := 0
+	for _, text := range p.Texts {
+		if known[text] {
+			continue
+		}
+		known[text] = true
+		if len(text) > MaxPattern {
+			return nil, fmt.Errorf("%w: %d bytes are more than %d", ErrPattern, len(text), MaxPattern)
+		}
+		if total += len(text); total > MaxPatterns {
+			return nil, fmt.Errorf("%w: the texts are longer than %d bytes together: ask in parts", ErrPattern, MaxPatterns)
+		}
+		s, err := parse(text, p.Regex, p.IgnoreCase)
+		if err != nil {
+			return nil, err
+		}
+		sources = append(sources, s)
+	}
+	return sources, nil
+}
+
+// maxWords bounds how many regular expressions are made one as whole words.
+const maxWords = 64
+
+// wholeWords makes sources of whole words. Needles remain: what stands beside them is looked at where they are found. Of the others some
+// together are a regular expression of words.
+func wholeWords(sources []source, ignoreCase bool) (words []source, err error) {
+	var texts []string
+	size := 0
+	flush := func() error {
+		if len(texts) == 0 {
+			return nil
+		}
+		s, err := parse(wholeWord(strings.Join(texts, "|")), true, ignoreCase)
+		s.needles = nil // what stands beside the word is part of them
+		words, texts, size = append(words, s), nil, 0
+		return err
+	}
+	for _, s := range sources {
+		if s.needles != nil && s.text != "" {
+			words = append(words, s)
+			continue
+		}
+		text := s.regex
+		if text == "" {
+			text = regexp.QuoteMeta(s.text)
+		}
+		n := s.size + MaxInstructions/MaxClasses*strings.Count(text, `\p`)
+		if len(texts) == maxWords || size+n > MaxInstructions/2 {
+			if err := flush(); err != nil {
+				return nil, err
+			}
+		}
+		size += n
+		texts = append(texts, "(?:"+text+")")
+	}
+	return words, flush()
+}
+
 // wholeWord is a regular expression for a text as whole words: a character that is not part of one, or an end of the record, stands on
 // either side. They are part of what it matches.
-func wholeWord(text string, regex bool) string {
-	if !regex {
-		text = regexp.QuoteMeta(text)
-	}
-	const noWord = `[^\pL\pM\p{Nd}\p{Nl}\p{Pc}]`
-	return `(?:^|` + noWord + `)(?:` + text + `)(?:$|` + noWord + `)`
-}
+func wholeWord(text string) string { return `(?:^|` + noWord + `)(?:` + text + `)(?:$|` + noWord + `)` }
 
 // All tells that every record matches.
 func (p *Program) All() bool { return p.every && !p.invert }

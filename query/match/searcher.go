@@ -81,7 +81,7 @@ func (s *Searcher) Count(text []byte) int {
 	switch {
 	case s.p.every:
 		n = bytes.Count(text, []byte{'\n'})
-	case len(s.parts) == 1 && s.parts[0].needles != nil:
+	case len(s.parts) == 1 && s.parts[0].needles != nil && s.parts[0].words == nil:
 		s.aim(text)
 		n = s.parts[0].count(text)
 	default:

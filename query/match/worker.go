@@ -9,6 +9,7 @@ type worker struct {
 	*part
 	hunt  *hunt   // for the needles of the part
 	hunts []*hunt // or for its sets of required ones
+	words *Finder // what tells whether needles stand as words; nil: they need not
 	dfa   *dfa.DFA
 
 	candidates []Line // lines that hold a required needle
@@ -18,6 +19,9 @@ func newWorker(p *part, prior *frequencies) worker {
 	w := worker{part: p}
 	if p.needles != nil {
 		w.hunt = p.needles.hunt(prior)
+		if p.words != nil {
+			w.words = newFinder(p.words, true)
+		}
 	}
 	for _, q := range p.sets {
 		w.hunts = append(w.hunts, q.hunt(prior))
@@ -39,7 +43,7 @@ func (w *worker) aim(f *frequencies) {
 
 func (w *worker) match(record []byte) bool {
 	if w.hunt != nil {
-		return w.hunt.in(record)
+		return w.hunt.in(record) && (w.words == nil || w.words.any(record))
 	}
 	// The rarest needles first, if they are few: that is faster than the DFA.
 	if len(w.hunts) > 0 && len(w.hunts[0].cursors)+len(w.hunts[0].sets) <= 2 && !w.hunts[0].in(record) {
@@ -71,7 +75,9 @@ func (w *worker) lines(dst []Line, text []byte) []Line {
 	}
 	w.hunt.begin(text)
 	for start, end := w.hunt.line(text, 0); start < len(text); start, end = w.hunt.line(text, end+1) {
-		dst = append(dst, Line{Start: start, End: end})
+		if w.words == nil || w.words.any(text[start:end]) {
+			dst = append(dst, Line{Start: start, End: end})
+		}
 	}
 	return dst
 }

@@ -93,6 +93,7 @@ func (j *job) hurry(ctx context.Context, now time.Time) {
 		if !j.begin(ctx, i, now, a) {
 			return
 		}
+		j.s.peers.avoid(a.to, lostFor)
 	}
 }
 

@@ -1,10 +1,17 @@
 package flags
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 )
+
+// Optional is a flag whose value may be left out: --name stands for --name=Alone, and a value has to follow a =.
+type Optional struct {
+	*cli.StringFlag
+	Alone string
+}
 
 // First puts the flags among a command's arguments in front of the others: people type them behind as well, and the flags' library
 // stops at the first argument that is none. Letters in a row (-ic, -n5, -ie PATTERN) become a flag each. args[0] is the command's name.
@@ -12,13 +19,7 @@ func First(args []string, flags []cli.Flag) []string {
 	if len(args) == 0 {
 		return args
 	}
-	takesValue := map[string]bool{}
-	for _, f := range flags {
-		_, isBool := f.(*cli.BoolFlag)
-		for _, name := range f.Names() {
-			takesValue[name] = !isBool
-		}
-	}
+	takesValue, alone := valuesOf(flags)
 	front, others := []string{args[0]}, []string{}
 	for rest := args[1:]; len(rest) > 0; {
 		a := rest[0]
@@ -31,8 +32,12 @@ func First(args []string, flags []cli.Flag) []string {
 			others = append(others, a)
 			continue
 		}
-		name := strings.TrimPrefix(strings.TrimPrefix(a, "-"), "-")
+		name := nameOf(a)
 		wants, known := takesValue[name]
+		if value, ok := alone[name]; ok {
+			front = append(front, a+"="+value)
+			continue
+		}
 		if letters, ok := splitLetters(name, takesValue); ok && !known && a[1] != '-' {
 			front = append(front, letters...)
 			wants = takesValue[letters[len(letters)-1][1:]]
@@ -50,6 +55,23 @@ func First(args []string, flags []cli.Flag) []string {
 	return append(append(front, "--"), others...)
 }
 
+// valuesOf tells which flags take a value, by all their names, and what stands for one that may be left out.
+func valuesOf(flags []cli.Flag) (takesValue map[string]bool, alone map[string]string) {
+	takesValue, alone = map[string]bool{}, map[string]string{}
+	for _, f := range flags {
+		_, isBool := f.(*cli.BoolFlag)
+		for _, name := range f.Names() {
+			takesValue[name] = !isBool
+			if o, ok := f.(*Optional); ok {
+				alone[name] = o.Alone
+			}
+		}
+	}
+	return takesValue, alone
+}
+
+func nameOf(arg string) string { return strings.TrimPrefix(strings.TrimPrefix(arg, "-"), "-") }
+
 // splitLetters makes single flags of letters in a row: of in5, -i and -n=5. It is not ok if one of them
 // is no flag.
 func splitLetters(name string, takesValue map[string]bool) (flags []string, ok bool) {
@@ -65,4 +87,46 @@ func splitLetters(name string, takesValue map[string]bool) (flags []string, ok b
 		flags = append(flags, "-"+letter)
 	}
 	return flags, len(flags) > 0
+}
+
+// each calls do with the place and the name of each flag of args, which come from First.
+func each(args []string, flags []cli.Flag, do func(at int, name string)) {
+	takesValue, _ := valuesOf(flags)
+	for i := 1; i < len(args) && args[i] != "--"; i++ {
+		name, _, hasValue := strings.Cut(nameOf(args[i]), "=")
+		do(i, name)
+		if takesValue[name] && !hasValue {
+			i++
+		}
+	}
+}
+
+// Given tells whether a flag is among args, which come from First.
+func Given(args []string, flags []cli.Flag, name string) (given bool) {
+	each(args, flags, func(_ int, n string) { given = given || n == name })
+	return given
+}
+
+// Last leaves of flags that exclude each other the one that was given last, as grep does: an alias may hold the others. args come
+// from First; a group names flags that take no value.
+func Last(args []string, flags []cli.Flag, groups ...[]string) []string {
+	at := make([]int, len(groups)) // 0: none yet
+	var dropped []int
+	each(args, flags, func(i int, name string) {
+		for g, group := range groups {
+			if !slices.Contains(group, name) {
+				continue
+			}
+			if at[g] > 0 {
+				dropped = append(dropped, at[g])
+			}
+			at[g] = i
+		}
+	})
+	slices.Sort(dropped)
+	kept := slices.Clone(args)
+	for _, i := range slices.Backward(dropped) {
+		kept = slices.Delete(kept, i, i+1)
+	}
+	return kept
 }

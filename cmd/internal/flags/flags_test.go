@@ -30,6 +30,44 @@ func TestFirst(t *testing.T) {
 	f("cmd key -- --all", "cmd -- key --all")
 }
 
+// A value may be left out where the flag says so, and what was given last counts.
+func TestOptionalAndLast(t *testing.T) {
+	known := []cli.Flag{
+		&Optional{StringFlag: &cli.StringFlag{Name: "steps"}, Alone: "auto"}, &cli.StringFlag{Name: "e"},
+		&cli.BoolFlag{Name: "ignore-case", Aliases: []string{"i"}}, &cli.BoolFlag{Name: "smart-case", Aliases: []string{"S"}},
+	}
+	f := func(args, want string) {
+		t.Helper()
+		args = strings.Join(Last(First(strings.Fields(args), known), known, []string{"ignore-case", "i", "smart-case", "S"}), " ")
+		if args != want {
+			t.Errorf("want %q, have %q", want, args)
+		}
+	}
+	f("cmd --steps 5m", "cmd --steps=auto -- 5m")
+	f("cmd --steps=5m x", "cmd --steps=5m -- x")
+	f("cmd x -steps", "cmd -steps=auto -- x")
+	f("cmd -iS x", "cmd -S -- x")
+	f("cmd -S x --ignore-case", "cmd --ignore-case -- x")
+	f("cmd -S -i -S -i", "cmd -i --")
+	f("cmd -i -e -S", "cmd -i -e -S --") // that is a pattern
+	f("cmd -i -e=-S -- -S", "cmd -i -e=-S -- -S")
+
+	for args, want := range map[string]bool{"cmd -i": true, "cmd x -Si": true, "cmd -e -i": false, "cmd -- -i": false, "cmd -S": false} {
+		if have := Given(First(strings.Fields(args), known), known, "i"); have != want {
+			t.Errorf("%s: have %v", args, have)
+		}
+	}
+
+	var have string
+	app := &cli.App{Name: "x", Flags: known, Action: func(c *cli.Context) error {
+		have = c.String("steps")
+		return nil
+	}}
+	if err := app.RunContext(context.Background(), First([]string{"x", "--steps", "y"}, known)); err != nil || have != "auto" {
+		t.Errorf("have %q, %v", have, err)
+	}
+}
+
 func TestAge(t *testing.T) {
 	f := func(want time.Duration, bad string, args ...string) {
 		t.Helper()

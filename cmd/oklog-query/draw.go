@@ -1,0 +1,96 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"oklog/objstore/segment"
+	"oklog/query"
+)
+
+// maxRows is how many rows a histogram has if no step is given.
+const maxRows = 60
+
+// coarsen puts the buckets of a histogram together until they are no more than so many rows.
+func coarsen(buckets []query.Bucket, step time.Duration, rows int) ([]query.Bucket, time.Duration) {
+	if len(buckets) <= rows {
+		return buckets, step
+	}
+	span := query.Range{From: segment.AtTime(buckets[0].Start), To: segment.AtTime(buckets[len(buckets)-1].Start.Add(step))}
+	wide := max(step, query.NiceStep(span, rows))
+	var out []query.Bucket
+	for _, b := range buckets {
+		ms := b.Start.UnixMilli()
+		start := time.UnixMilli(ms - ms%wide.Milliseconds()).UTC()
+		if n := len(out); n > 0 && out[n-1].Start.Equal(start) {
+			out[n-1].Count += b.Count
+			continue
+		}
+		out = append(out, query.Bucket{Start: start, Count: b.Count})
+	}
+	return out, wide
+}
+
+// stepLayout is how the beginnings of a histogram's buckets are written: all alike, and no finer than they are.
+func stepLayout(step time.Duration) string {
+	switch {
+	case step%time.Second != 0:
+		return query.TimeLayout
+	case step%time.Minute != 0:
+		return time.RFC3339
+	default:
+		return "2006-01-02T15:04Z07:00"
+	}
+}
+
+// barRow is a row with a bar.
+type barRow struct {
+	label string
+	count int64
+	share string // "" for none
+}
+
+// drawBars writes rows, with bars that fill the width.
+func drawBars(w *bufio.Writer, rows []barRow, sc screen, color bool) error {
+	var most int64
+	labels, counts := 0, 0
+	for _, r := range rows {
+		most = max(most, r.count)
+		labels = max(labels, utf8.RuneCountInString(r.label))
+		counts = max(counts, len(fmt.Sprint(r.count)))
+	}
+	const least = 10 // columns of a bar, however long the labels are
+	for _, r := range rows {
+		head := fmt.Sprintf("%s%s  %*d", r.label, strings.Repeat(" ", labels-utf8.RuneCountInString(r.label)), counts, r.count)
+		if r.share != "" {
+			head += "  " + r.share
+		}
+		room := max(least, sc.width-1-utf8.RuneCountInString(head)-2)
+		if b := bar(r.count, most, room, sc.ascii); b != "" {
+			if color {
+				b = colorBar + b + colorOff
+			}
+			head += "  " + b
+		}
+		if _, err := w.WriteString(head + "\n"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bar is n of most, as a part of width columns: to an eighth of one. What is more than nothing is seen.
+func bar(n, most int64, width int, ascii bool) string {
+	if n <= 0 || most <= 0 || width <= 0 {
+		return ""
+	}
+	part := float64(n) / float64(most) * float64(width)
+	if ascii {
+		return strings.Repeat("#", max(1, int(part+.5)))
+	}
+	eighths := max(1, int(part*8+.5))
+	return strings.Repeat("█", eighths/8) + strings.TrimSpace(string([]rune(" ▏▎▍▌▋▊▉")[eighths%8]))
+}

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"oklog/ingest/stream"
+	"oklog/objstore/segment"
+	"oklog/query"
+)
+
+// sink takes what a query finds, and prints.
+type sink interface {
+	print(r query.Record) error
+	// finish prints what is still owed. failed is why the query could not be done.
+	finish(ans *query.Answer, failed error) error
+}
+
+func doSearch(ctx context.Context, c *cli.Context, s streams) (int, error) {
+	opts, err := parseOptions(c, screenOf(s), time.Now(), s.log)
+	if err != nil {
+		return exitTrouble, err
+	}
+	return search(ctx, opts, s)
+}
+
+// search runs one query and prints the answer.
+func search(ctx context.Context, opts options, s streams) (int, error) {
+	b, closing, err := openBackend(ctx, opts, s)
+	if err != nil {
+		return exitTrouble, err
+	}
+	defer closing()
+	ans, err, broken := ask(ctx, b, opts, s)
+	if ctx.Err() != nil {
+		fmt.Fprintln(s.stderr, "oklog-query: interrupted: the answer is not complete")
+		if opts.stats {
+			printStats(s.stderr, opts, ans)
+		}
+		return exitInterrupt, nil
+	}
+	if code, ended, err := early(err, broken); ended {
+		return code, err
+	}
+	if opts.stats {
+		printStats(s.stderr, opts, ans)
+	}
+	if opts.show == showNothing && ans.Count > 0 {
+		return exitFound, nil // what else there may be is not asked
+	}
+	warnMended(s.stderr, ans)
+	if n := ans.Stats.Records.Pieces; n > 0 && (opts.query.Pattern != nil || opts.query.Where != nil) {
+		fmt.Fprintf(s.stderr, "oklog-query: warning: %d of what was found are pieces of records that were cut at the size limit: each was matched by itself\n", n)
+	}
+	if ans.Partial() {
+		warnPartial(s.stderr, ans)
+		return exitTrouble, nil
+	}
+	if ans.Count > 0 {
+		return exitFound, nil
+	}
+	if opts.show != showNothing {
+		hint(ctx, s.stderr, b, opts, ans)
+	}
+	return exitNone, nil
+}
+
+// openBackend opens what the options name.
+func openBackend(ctx context.Context, opts options, s streams) (b backend, closing func(), err error) {
+	l, err := openLocal(ctx, opts, s.log)
+	if err != nil {
+		return nil, nil, err
+	}
+	return l, func() { l.Close(ctx) }, nil
+}
+
+// hint says what may be the reason that nothing was found.
+func hint(ctx context.Context, w io.Writer, b backend, opts options, ans *query.Answer) {
+	if ans.Stats.Segments.InRange == 0 && ans.Stats.Segments.Hot == 0 {
+		if text := b.Hint(ctx, question{Request: opts.request, query: opts.query}); text != "" {
+			fmt.Fprintf(w, "oklog-query: %s\n", text)
+		}
+	}
+	if len(opts.request.Patterns) != 1 || opts.explicit {
+		return
+	}
+	if _, ok := commandOf(opts.request.Patterns[0]); ok {
+		name := opts.request.Patterns[0]
+		fmt.Fprintf(w, "oklog-query: %q was searched as a text: the command %s has to be the first argument: oklog-query %s ...\n", name, name, name)
+	}
+}
+
+// ask runs a query and prints what it finds. An error of the query is told from one of the output.
+func ask(ctx context.Context, b backend, opts options, s streams) (ans *query.Answer, err, broken error) {
+	bar := newProgress(s.stderr, opts.screen)
+	defer bar.stop()
+	if opts.show == showHistogram {
+		return histogram(ctx, b, opts, bar.start, bar.around(s.stdout))
+	}
+	w := bufio.NewWriterSize(bar.around(s.stdout), 64<<10)
+	ans, err, broken = feed(ctx, b, question{Request: opts.request, query: opts.query, watch: bar.start}, newSink(w, opts, bar), w)
+	return ans, err, broken
+}
+
+// feed runs a query into a sink.
+func feed(ctx context.Context, b searcher, q question, to sink, w *bufio.Writer) (ans *query.Answer, err, broken error) {
+	q.idle = func() {
+		if err := w.Flush(); err != nil && broken == nil {
+			broken = err
+		}
+	}
+	ans, err = b.Search(ctx, q, func(r query.Record) error {
+		if broken == nil {
+			broken = to.print(r)
+		}
+		if broken != nil {
+			return segment.ErrStop
+		}
+		return nil
+	})
+	if broken == nil {
+		broken = to.finish(ans, err)
+	}
+	if e := w.Flush(); broken == nil {
+		broken = e
+	}
+	return ans, err, broken
+}
+
+// early tells how the program ends if its work, or what it prints, has ended early.
+func early(err, broken error) (code int, ended bool, _ error) {
+	switch {
+	case err != nil:
+		return exitTrouble, true, explain(err)
+	case errors.Is(broken, syscall.EPIPE) || errors.Is(broken, io.ErrClosedPipe):
+		return exitFound, true, nil // whoever reads has seen enough
+	case errors.Is(broken, errSources):
+		return exitTrouble, true, broken
+	case broken != nil:
+		return exitTrouble, true, fmt.Errorf("write output: %w", broken)
+	}
+	return exitFound, false, nil
+}
+
+// explain adds what to do next to errors that do not say it.
+func explain(err error) error {
+	if e, ok := errors.AsType[*query.TooMuchError](err); ok {
+		return fmt.Errorf("the query would read %s or more (%d segments are in the range), and --max-bytes is %s: raise it, or ask for less with --from, --to and a longer pattern", size(e.Bytes), e.Segments, size(e.Max))
+	}
+	if errors.Is(err, stream.ErrUnavailable) {
+		return fmt.Errorf("%w: repeat it, or leave out --nats to search what is flushed", err)
+	}
+	return err
+}
+
+// warnMended says that copies are damaged, though nothing is lacking.
+func warnMended(w io.Writer, ans *query.Answer) {
+	if n := ans.Stats.Segments.Mended; n > 0 {
+		fmt.Fprintf(w, "oklog-query: warning: %d read%s brought damaged bytes from one bucket, and sound ones from another: the answer is whole\n", n, plural(n))
+	}
+}
+
+// warnPartial says what is lacking.
+func warnPartial(w io.Writer, ans *query.Answer) {
+	const show = 10
+	n := len(ans.Problems) + ans.Unlisted
+	fmt.Fprintf(w, "oklog-query: the answer is partial: records may be missing, %d thing%s could not be read:\n", n, plural(n))
+	for _, p := range ans.Problems[:min(show, len(ans.Problems))] {
+		hint := ""
+		if errors.Is(p.Err, query.ErrHotTooLarge) {
+			hint = ": raise --max-unflushed, or see whether ingesters are behind"
+		}
+		fmt.Fprintf(w, "  %s%s\n", strings.ReplaceAll(p.String(), "\n", " "), hint)
+	}
+	if n > show {
+		fmt.Fprintf(w, "  and %d more\n", n-show)
+	}
+}

@@ -1,0 +1,221 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"oklog/cmd/internal/flags"
+	"oklog/ingest/stream"
+	"oklog/objstore"
+	"oklog/objstore/segment"
+	"oklog/query"
+	"oklog/query/tail"
+)
+
+const tailDescription = `Prints the last records of a topic that hold PATTERN, and then each one as it is published, until Ctrl-C.
+
+Examples:
+   oklog-query tail --nats nats://nats:4222 --bucket s3://minio:9000/logs?tls=false --topic web
+   oklog-query tail --topic web -i -E 'error|warn'       (OKLOG_NATS, OKLOG_BUCKET from the environment)
+   oklog-query tail --topic web -n 0 --source host=web1 --time "connection refused"
+   oklog-query tail --topic web --json -m 1 "deploy finished"     (waits for it)
+
+Records come from NATS as forwarders publish them. The last ones, and what was missed while NATS was away, are read from what is not
+flushed yet and from --bucket; without it, what is flushed already is not found. Each record is printed once. Records that
+were missed and not found are counted: "N records skipped" on standard error, as everything that is not a record. Whether they match
+is not known of them. Records are printed as they come, those of a source in their order.
+
+Exit status: 0 -m was reached, or nobody reads any more, 2 an error, 130 interrupted.`
+
+// tailOptions are the arguments of tail, checked.
+type tailOptions struct {
+	place
+	stream stream.Config
+	query  query.Query
+	lines  int
+	look   look
+}
+
+func newTail() *cli.App {
+	return &cli.App{
+		Name: "oklog-query tail", Usage: "show records as they are published",
+		UsageText:   "oklog-query tail --nats URL [--bucket URL...] --topic T [-n 10] [options] [PATTERN]",
+		Description: tailDescription,
+		Flags: slices.Concat(findFlags(), []cli.Flag{
+			&cli.StringFlag{Name: "from", Category: catTime, Usage: "look for the first --lines from `TIME` on", DefaultText: query.DefaultFrom},
+			zoneFlag(),
+			&cli.StringFlag{Name: "lines", Aliases: []string{"n"}, Category: catOutput, Value: "10", Usage: "print the last `N` records that match, first; 0: none"},
+			&cli.StringFlag{Name: "limit", Aliases: []string{"m", "max-count"}, Category: catOutput, Usage: "end after `N` records", DefaultText: "no limit"},
+			&cli.StringFlag{Name: "color", Aliases: []string{"colour"}, Category: catOutput, Usage: "`WHEN` to use colours: auto (on a terminal, without NO_COLOR), always or never", DefaultText: "auto"},
+		}, recordFlags(catOutput), placeFlags()),
+	}
+}
+
+// parseTail checks everything that can be checked before anything is connected to.
+func parseTail(c *cli.Context, sc screen, log *slog.Logger) (opts tailOptions, err error) {
+	if c.String("nats") == "" {
+		return opts, errors.New("--nats is missing: new records come from there, such as --nats nats://127.0.0.1:4222, or set OKLOG_NATS")
+	}
+	if opts.stream, err = flags.Stream(c, log); err != nil {
+		return opts, err
+	}
+	opts.stream.Name = "oklog-query"
+	if len(c.StringSlice("bucket")) > 0 {
+		if opts.place, err = parsePlace(c); err != nil {
+			return opts, err
+		}
+	}
+	if opts.look, err = parseLook(c, sc); err != nil {
+		return opts, err
+	}
+	r, err := parseRequest(c, opts.look.zone)
+	if err != nil {
+		return opts, err
+	}
+	if opts.query, err = r.Compile(time.Now()); err != nil {
+		return opts, err
+	}
+	lines, err := number(c, "lines", 0)
+	if err != nil {
+		return opts, err
+	}
+	if lines > tail.MaxLines {
+		return opts, fmt.Errorf("--lines %d: want 0 to %d; oklog-query --newest finds more", lines, tail.MaxLines)
+	}
+	opts.lines = int(lines)
+	return opts, nil
+}
+
+// doTail is the command tail.
+func doTail(ctx context.Context, c *cli.Context, s streams) (int, error) {
+	told := &promptHandler{w: s.stderr}
+	log := slog.New(told)
+	opts, err := parseTail(c, screenOf(s), log)
+	if err != nil {
+		return exitTrouble, err
+	}
+	return follow(ctx, opts, log, s.stdout, told)
+}
+
+// follow prints records until ctx is done, or nobody reads them.
+func follow(ctx context.Context, opts tailOptions, log *slog.Logger, stdout io.Writer, told *promptHandler) (int, error) {
+	s, err := stream.Connect(ctx, opts.stream)
+	if err != nil {
+		return exitTrouble, err
+	}
+	defer func() { _ = s.Close(ctx) }() // nothing was published
+	cfg := query.Config{Bucket: objstore.NewMemory("none", time.Now), Hot: hot{s, log}}
+	if len(opts.buckets) > 0 {
+		bucket, err := openPlace(ctx, opts.place, log)
+		if err != nil {
+			return exitTrouble, err
+		}
+		defer func() { _ = bucket.Close(ctx) }() // nothing was written
+		cfg.Bucket, cfg.Copies = bucket, bucket.Copies()
+	}
+	engine, err := query.New(cfg)
+	if err != nil {
+		return exitTrouble, err
+	}
+	t, err := tail.New(tail.Config{Live: s, Runner: engine, Logger: log})
+	if err != nil {
+		return exitTrouble, err
+	}
+	var broken error
+	running, cancel := context.WithCancel(ctx)
+	defer cancel()
+	p := newPrinter(bufio.NewWriterSize(stdout, 64<<10), opts.look, opts.query)
+	flush := func() {
+		if err := p.w.Flush(); err != nil && broken == nil {
+			broken = err
+			cancel() // it may be long until there is something to print
+		}
+	}
+	opts.query.Idle = flush
+	err = t.Run(running, opts.query, opts.lines, func(e tail.Event) error {
+		switch e.Kind {
+		case tail.Match:
+			if err := p.print(e.Record); err != nil && broken == nil {
+				broken = err
+			}
+		case tail.Skipped:
+			flush() // in its place among the records
+			told.tell("oklog-query: %d record%s skipped: %s", e.N, plural(int(min(e.N, 2))), e.Text)
+		case tail.Recovered:
+			flush()
+			told.tell("oklog-query: %d skipped record%s came late: what matches of them follows", e.N, plural(int(min(e.N, 2))))
+		case tail.Notice:
+			flush()
+			told.tell("oklog-query: %s", e.Text)
+		}
+		if broken != nil {
+			return segment.ErrStop
+		}
+		return nil
+	})
+	if broken == nil {
+		broken = p.finish(&query.Answer{}, err)
+	}
+	flush()
+	if broken != nil {
+		err = nil // it is the consequence
+	}
+	if ctx.Err() != nil {
+		return exitInterrupt, nil
+	}
+	code, _, err := early(err, broken)
+	return code, err
+}
+
+// promptHandler prints warnings at once: a tail may go on for days. One that is the same as the one before is not printed again.
+type promptHandler struct {
+	w io.Writer
+
+	mu   sync.Mutex
+	last string
+}
+
+// Enabled implements slog.Handler: warnings and errors are for people to see.
+func (h *promptHandler) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelWarn }
+
+// Handle implements slog.Handler.
+func (h *promptHandler) Handle(_ context.Context, r slog.Record) error {
+	line := "oklog-query: warning: " + r.Message
+	r.Attrs(func(a slog.Attr) bool {
+		if err, ok := a.Value.Any().(error); ok {
+			line += ": " + flags.OneLine(err)
+		}
+		return true
+	})
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if line == h.last {
+		return nil
+	}
+	h.last = line
+	_, err := fmt.Fprintln(h.w, line)
+	return err
+}
+
+// tell prints a line that is not a warning.
+func (h *promptHandler) tell(format string, v ...any) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.last = ""
+	fmt.Fprintf(h.w, format+"\n", v...)
+}
+
+// WithAttrs implements slog.Handler.
+func (h *promptHandler) WithAttrs([]slog.Attr) slog.Handler { return h }
+
+// WithGroup implements slog.Handler.
+func (h *promptHandler) WithGroup(string) slog.Handler { return h }

@@ -1,0 +1,212 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"net/http"
+	"time"
+
+	"oklog/query"
+	"oklog/query/api/wire"
+)
+
+// Parts are what answers besides the Runner. A server without one says so, 501.
+type Parts struct {
+	Estimator Estimator
+	Topics    TopicLister
+	Sources   SourceLister
+	Tailer    Tailer
+}
+
+// Estimator tells what a query would cost; query.Engine does.
+type Estimator interface {
+	Estimate(ctx context.Context, q query.Query) (query.Estimate, error)
+}
+
+// SourceLister tells the sources of a topic; query.Engine does.
+type SourceLister interface {
+	SourcesOf(ctx context.Context, q query.Query) ([]query.SourceInfo, *query.Answer, error)
+}
+
+// TopicLister tells the topics that there are. An error is the last pair.
+type TopicLister interface {
+	Topics(ctx context.Context) iter.Seq2[query.TopicInfo, error]
+}
+
+var (
+	_ Estimator    = (*query.Engine)(nil)
+	_ SourceLister = (*query.Engine)(nil)
+)
+
+// missing says that a server lacks a part.
+func missing(what string) error {
+	return &statusError{http.StatusNotImplemented, fmt.Errorf("this server has no %s", what)}
+}
+
+// sourcesParams are those of a list of sources.
+func sourcesParams() []param {
+	return []param{topicParam(), textParam("from", func(a *asked) *string { return &a.From }), textParam("to", func(a *asked) *string { return &a.To }),
+		textsParam("source", func(a *asked) *[]string { return &a.Sources })}
+}
+
+func topicParam() param { return textParam("topic", func(a *asked) *string { return &a.Topic }) }
+
+// usualRows is how many rows a histogram has at most that is asked for without a step.
+const usualRows = 100
+
+// histogramParams are those of a histogram.
+func histogramParams() []param {
+	return append(whatParams(), param{"step", text, func(a *asked, v []string, _ int64) (err error) {
+		if a.step, err = query.ParseAge(v[0]); err == nil && a.step < time.Millisecond {
+			err = errors.New("it is shorter than 1ms")
+		}
+		if err != nil {
+			return fmt.Errorf("step=%.40q: %w: want a time like 30s, 5m or 1d", v[0], err)
+		}
+		return nil
+	}})
+}
+
+// within runs something that answers at once, in its turn and within the time that it may take.
+func (a *API) within(x *exchange, do func(context.Context) (*query.Answer, error)) (cut bool, err error) {
+	s, err := a.admit(x)
+	if err != nil {
+		return false, err
+	}
+	defer s.release()
+	ctx, cancel := context.WithTimeoutCause(x.ctx, a.cfg.MaxTime, errTooLong)
+	defer cancel()
+	x.told.answer, err = do(ctx)
+	if x.ctx.Err() != nil {
+		return false, context.Cause(x.ctx)
+	}
+	if err != nil && errors.Is(context.Cause(ctx), errTooLong) {
+		return true, nil
+	}
+	return false, err
+}
+
+// finish answers with an object, partial or not.
+func (a *API) finish(x *exchange, partial bool, v any) {
+	x.told.status, x.told.outcome = http.StatusOK, "ok"
+	if partial {
+		x.told.status, x.told.outcome = http.StatusPartialContent, "partial"
+		x.w.Header().Set(wire.Partial, "true")
+	}
+	a.write(x, x.told.status, v)
+}
+
+// estimate answers with what a query would cost, in headers.
+func (a *API) estimate(x *exchange, q query.Query) error {
+	if a.cfg.Parts.Estimator == nil {
+		return missing("estimate")
+	}
+	var e query.Estimate
+	cut, err := a.within(x, func(ctx context.Context) (_ *query.Answer, err error) {
+		e, err = a.cfg.Parts.Estimator.Estimate(ctx, q)
+		return nil, err
+	})
+	if err != nil {
+		return err
+	}
+	if cut {
+		return errTooLong
+	}
+	h := x.w.Header()
+	setCount(h, wire.Segments, int64(e.Segments))
+	setCount(h, wire.Blocks, int64(e.Blocks))
+	setCount(h, wire.Bytes, e.Bytes)
+	h.Set("Content-Type", wire.NDJSON)
+	x.told.status, x.told.outcome = http.StatusOK, "ok"
+	if e.Answer != nil && e.Answer.Partial() {
+		x.told.status, x.told.outcome = http.StatusPartialContent, "partial"
+		h.Set(wire.Partial, "true")
+	}
+	x.w.WriteHeader(x.told.status)
+	return nil
+}
+
+// histogram answers with counts by time.
+func (a *API) histogram(x *exchange) error {
+	q, err := a.compile(x)
+	if err != nil {
+		return err
+	}
+	step := x.asked.step
+	if step == 0 {
+		step = query.NiceStep(q.Range, usualRows)
+	}
+	var h *query.HistogramAnswer
+	cut, err := a.within(x, func(ctx context.Context) (_ *query.Answer, err error) {
+		h, err = query.Histogram(ctx, a.cfg.Runner, q, step)
+		return h.Answer, err
+	})
+	if err != nil {
+		return rename(err, x.route.params)
+	}
+	if cut {
+		h.Answer.Problems = append(h.Answer.Problems, timeProblem(q, a.cfg.MaxTime.String(), q.Range.From, false))
+	}
+	if h.Buckets == nil {
+		h.Buckets = []query.Bucket{}
+	}
+	a.finish(x, h.Answer.Partial(), h)
+	return nil
+}
+
+// sources answers with the sources of a topic.
+func (a *API) sources(x *exchange) error {
+	if a.cfg.Parts.Sources == nil {
+		return missing("list of sources")
+	}
+	q, err := a.compile(x)
+	if err != nil {
+		return err
+	}
+	list := wire.SourceList{Sources: []wire.SourceInfo{}}
+	cut, err := a.within(x, func(ctx context.Context) (*query.Answer, error) {
+		all, ans, err := a.cfg.Parts.Sources.SourcesOf(ctx, q)
+		for _, s := range all {
+			list.Sources = append(list.Sources, wire.NewSourceInfo(s))
+		}
+		list.Answer = ans
+		return ans, err
+	})
+	if err != nil {
+		return rename(err, x.route.params)
+	}
+	if cut {
+		return errTooLong
+	}
+	a.finish(x, list.Answer.Partial(), list)
+	return nil
+}
+
+// topics answers with the topics that the token sees.
+func (a *API) topics(x *exchange) error {
+	if a.cfg.Parts.Topics == nil {
+		return missing("list of topics")
+	}
+	list := wire.TopicList{Topics: []query.TopicInfo{}}
+	cut, err := a.within(x, func(ctx context.Context) (*query.Answer, error) {
+		for t, err := range a.cfg.Parts.Topics.Topics(ctx) {
+			if err != nil {
+				return nil, err
+			}
+			if x.token.Sees(t.Name) {
+				list.Topics = append(list.Topics, t)
+			}
+		}
+		return nil, ctx.Err()
+	})
+	if err != nil {
+		return err
+	}
+	if cut {
+		return errTooLong
+	}
+	a.finish(x, false, list)
+	return nil
+}

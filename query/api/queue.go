@@ -1,0 +1,297 @@
+package api
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"math"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Errors of a queue: what a query is refused with.
+var (
+	errBusy    = errors.New("too many queries are waiting: try again later")
+	errYours   = errors.New("too many queries of yours are waiting: wait for some to end")
+	errWaited  = errors.New("the query has waited too long for others to end: try again later, or ask for less")
+	errTooLong = errors.New("the query took longer than it may")
+)
+
+// queue lets some queries run at a time, and others wait.
+//
+//	client a: ▢ ▢ ▢ ┐
+//	client b: ▢     ├──▶ the client that has used least ──▶ slots ──▶ aside (readers that take nothing)
+//	client c: ▢ ▢   ┘                                         ▲            │
+//	                                                          └────────────┘ before all who wait
+//
+// Each client has a queue of its own, first in, first out. A slot goes to the client with the least use: slot time it has taken, which
+// halves with every halfLife, less the time that the first in its queue has waited. So clients that ask the same take turns, one that asks
+// for little goes ahead of one that keeps slots for long, and whoever waits comes to its turn whatever the others do. A quarter of the slots is never one
+// client's, whoever waits: what costs little finds a slot though somebody has sent many queries that cost much.
+//
+// A query whose reader takes nothing is put aside: its slot goes to another one, and it waits for a slot before all others when its
+// reader goes on. So many may be aside, since they hold memory; beyond that a query keeps its slot until the reader is given up.
+type queue struct {
+	slots, own  int           // in all; of one client
+	most, yours int           // that wait: in all, of one client
+	patience    time.Duration // how long one waits
+	asides      int
+	now         func() time.Time
+
+	mu                      sync.Mutex
+	running, aside, waiting int
+	back                    []*waiter // from aside
+	clients                 map[string]*client
+	turn, came              int64 // count the slots that were given, and those who have come
+}
+
+// halfLife is how soon half of a client's use is forgotten.
+const halfLife = 30 * time.Second
+
+// maxIdle is how many clients are remembered that want nothing.
+const maxIdle = 1000
+
+// client is somebody who asks.
+type client struct {
+	name    string
+	queue   []*waiter
+	running int
+	used    float64 // seconds, as of at
+	at      time.Time
+	turn    int64 // when it was given a slot last
+}
+
+// waiter waits for a slot.
+type waiter struct {
+	client *client
+	since  time.Time
+	came   int64
+	ready  chan struct{} // closed when it has one
+}
+
+// slot is the right to run.
+type slot struct {
+	q      *queue
+	client *client
+}
+
+func newQueue(cfg *Config) *queue {
+	own := cfg.MaxConcurrent - cfg.MaxConcurrent/4
+	return &queue{
+		slots: cfg.MaxConcurrent, own: own, most: cfg.MaxWaiting, yours: max(1, cfg.MaxWaiting/2), patience: cfg.MaxWait,
+		asides: cfg.MaxConcurrent / 2, now: cfg.Now, clients: map[string]*client{},
+	}
+}
+
+// use brings the client's use up to date.
+func (c *client) use(now time.Time) float64 {
+	if dt := now.Sub(c.at).Seconds(); dt > 0 {
+		c.used = c.used*math.Exp2(-dt/halfLife.Seconds()) + dt*float64(c.running)
+		c.at = now
+	}
+	return c.used
+}
+
+// acquire waits for a slot.
+func (q *queue) acquire(ctx context.Context, name string) (*slot, error) {
+	q.mu.Lock()
+	c := q.clients[name]
+	if c == nil {
+		c = &client{name: name, at: q.now()}
+		q.clients[name] = c
+	}
+	q.came++
+	w := &waiter{client: c, since: q.now(), came: q.came, ready: make(chan struct{})}
+	// It may be given a slot at once: only those who would wait are counted.
+	c.queue = append(c.queue, w)
+	q.waiting++
+	q.give()
+	select {
+	case <-w.ready:
+		q.mu.Unlock()
+		return &slot{q, c}, nil
+	default:
+	}
+	var err error
+	switch {
+	case len(c.queue) > q.yours:
+		err = errYours
+	case q.waiting > q.most:
+		err = errBusy
+	}
+	if err != nil {
+		q.leave(w)
+		q.mu.Unlock()
+		return nil, err
+	}
+	q.mu.Unlock()
+	late := time.NewTimer(q.patience)
+	defer late.Stop()
+	select {
+	case <-w.ready:
+		return &slot{q, c}, nil
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	case <-late.C:
+		err = errWaited
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	select {
+	case <-w.ready: // just now
+		q.free(c)
+	default:
+		q.leave(w)
+	}
+	return nil, err
+}
+
+// leave takes w out of its queue.
+func (q *queue) leave(w *waiter) {
+	w.client.queue = slices.DeleteFunc(w.client.queue, func(x *waiter) bool { return x == w })
+	q.waiting--
+	q.forget(w.client)
+}
+
+// give gives the free slots away.
+func (q *queue) give() {
+	for q.running < q.slots {
+		if len(q.back) > 0 {
+			w := q.back[0]
+			q.back = q.back[1:]
+			q.aside--
+			q.start(w)
+			continue
+		}
+		c := q.next()
+		if c == nil {
+			return
+		}
+		w := c.queue[0]
+		c.queue = slices.Delete(c.queue, 0, 1)
+		q.waiting--
+		q.start(w)
+	}
+}
+
+func (q *queue) start(w *waiter) {
+	w.client.use(q.now())
+	w.client.running++
+	q.running++
+	q.turn++
+	w.client.turn = q.turn
+	close(w.ready)
+}
+
+// next is the client whose turn it is, nil if none may be given a slot.
+func (q *queue) next() (best *client) {
+	now := q.now()
+	var least float64
+	for _, c := range q.clients {
+		if len(c.queue) == 0 || c.running >= q.own {
+			continue
+		}
+		score := c.use(now) - now.Sub(c.queue[0].since).Seconds()
+		tie := func() bool {
+			return cmp.Or(cmp.Compare(c.turn, best.turn), cmp.Compare(c.queue[0].came, best.queue[0].came)) < 0
+		}
+		if best == nil || score < least || score == least && tie() {
+			best, least = c, score
+		}
+	}
+	return best
+}
+
+// free takes a slot of c back.
+func (q *queue) free(c *client) {
+	c.use(q.now())
+	c.running--
+	q.running--
+	q.forget(c)
+	q.give()
+}
+
+// forget lets go of clients that want nothing, and have used next to nothing or are too many.
+func (q *queue) forget(c *client) {
+	idle := func(c *client) bool { return len(c.queue) == 0 && c.running == 0 && !q.isBack(c) }
+	if idle(c) && c.use(q.now()) < 0.01 {
+		delete(q.clients, c.name)
+	}
+	if len(q.clients) <= maxIdle+q.most+q.slots+q.asides {
+		return
+	}
+	for name, c := range q.clients {
+		if idle(c) {
+			delete(q.clients, name)
+		}
+	}
+}
+
+func (q *queue) isBack(c *client) bool {
+	return slices.ContainsFunc(q.back, func(w *waiter) bool { return w.client == c })
+}
+
+// counts are how many run, wait, and are aside.
+func (q *queue) counts() (running, waiting, aside int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.running, q.waiting, q.aside
+}
+
+// release gives the slot back.
+func (s *slot) release() {
+	s.q.mu.Lock()
+	defer s.q.mu.Unlock()
+	s.q.free(s.client)
+}
+
+// park gives the slot to another query until resume, unless too many have done so.
+func (s *slot) park() bool {
+	s.q.mu.Lock()
+	defer s.q.mu.Unlock()
+	if s.q.aside >= s.q.asides {
+		return false
+	}
+	s.q.aside++
+	s.q.free(s.client)
+	return true
+}
+
+// resume waits for a slot after park. With an error there is none to be released.
+func (s *slot) resume(ctx context.Context) error {
+	q := s.q
+	q.mu.Lock()
+	if c := q.clients[s.client.name]; c == nil {
+		q.clients[s.client.name] = s.client
+	} else {
+		s.client = c // it was forgotten, and came again
+	}
+	w := &waiter{client: s.client, since: q.now(), ready: make(chan struct{})}
+	q.back = append(q.back, w)
+	q.give()
+	q.mu.Unlock()
+	select {
+	case <-w.ready:
+		return nil
+	case <-ctx.Done():
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	select {
+	case <-w.ready:
+		q.free(s.client)
+	default:
+		q.back = slices.DeleteFunc(q.back, func(x *waiter) bool { return x == w })
+		q.aside--
+		q.forget(s.client)
+	}
+	return context.Cause(ctx)
+}
+
+// drop ends the query after park, instead of resume.
+func (s *slot) drop() {
+	s.q.mu.Lock()
+	defer s.q.mu.Unlock()
+	s.q.aside--
+}

@@ -1,0 +1,163 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"oklog/query"
+	"oklog/query/api/wire"
+)
+
+// TailEvent is a record of a tail, or that some were left out before what comes next.
+type TailEvent struct {
+	Record  query.Record
+	Skipped int64 // 0: it is a record
+}
+
+// Tailer follows what is published.
+type Tailer interface {
+	// Tail calls emit with the last n records there are, and with each that is published from then on, until ctx is done or emit fails: from
+	// one goroutine at a time. The record's text is valid until emit returns. While emit waits, it skips what it cannot hold, and says how many.
+	Tail(ctx context.Context, r query.Request, n int, emit func(TailEvent) error) error
+}
+
+// errTails says that there is no room for one more.
+var errTails = errors.New("too many tails are followed: try again later, or use a query")
+
+// maxPast is how many records of the past a tail begins with at most.
+const maxPast = 10_000
+
+// tailParams are those of a tail.
+func tailParams() []param {
+	var params []param
+	for _, p := range whatParams() {
+		switch p.name {
+		case "to", "brute", "max_bytes":
+		default:
+			params = append(params, p)
+		}
+	}
+	return append(params, param{"n", number, func(a *asked, _ []string, n int64) error {
+		if n < 0 || n > maxPast {
+			return fmt.Errorf("n=%d: want 0 to %d", n, maxPast)
+		}
+		a.n = int(n)
+		return nil
+	}})
+}
+
+// tail answers with events, as they happen.
+func (a *API) tail(x *exchange) error {
+	if a.cfg.Parts.Tailer == nil {
+		return missing("tail: it was started without --nats")
+	}
+	if _, err := x.asked.compile(a.cfg.Now(), x.route.params); err != nil {
+		return err
+	}
+	select {
+	case <-a.stopping:
+		return errStopping
+	default:
+	}
+	if a.tails.Add(1) > int64(a.cfg.MaxTails) {
+		a.tails.Add(-1)
+		return errTails
+	}
+	defer a.tails.Add(-1)
+	ctx, cancel := context.WithCancelCause(x.ctx)
+	defer cancel(nil)
+	stop := make(chan struct{})
+	var beating sync.WaitGroup
+	e := &events{x: x, rc: http.NewResponseController(x.w), wait: a.cfg.ReaderWait}
+	beating.Go(func() {
+		tick := time.NewTicker(wire.Heartbeat)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-a.stopping:
+				cancel(errStopping)
+				return
+			case <-tick.C:
+				if err := e.send([]byte(": still here\n\n")); err != nil {
+					cancel(err)
+				}
+			}
+		}
+	})
+	defer beating.Wait()
+	defer close(stop)
+	if err := e.send([]byte(": the tail of " + x.asked.Topic + "\n\n")); err != nil {
+		return nil
+	}
+	var lines query.LineEncoder
+	var b []byte
+	count := int64(0)
+	err := a.cfg.Parts.Tailer.Tail(ctx, x.asked.Request, x.asked.n, func(ev TailEvent) error {
+		b = b[:0]
+		if ev.Skipped > 0 {
+			b = fmt.Appendf(b, "event: skipped\ndata: %s\n", appendJSON(wire.Skipped{Count: ev.Skipped}))
+		} else {
+			count++
+			b = append(append(append(b, "id: "...), ev.Record.ID.String()...), "\ndata: "...)
+			b = append(lines.Append(b, ev.Record), '\n')
+		}
+		return e.send(b)
+	})
+	x.told.status, x.told.outcome = http.StatusOK, "ok"
+	x.told.answer = &query.Answer{Count: count}
+	switch {
+	case isGone(x.ctx) || errors.Is(context.Cause(ctx), errReader):
+		x.told.outcome = "gone"
+	case errors.Is(context.Cause(ctx), errStopping): // the server's context has ended, or this one's
+		err = errStopping
+		fallthrough
+	case err != nil:
+		x.told.err = err
+		if !errors.Is(err, errStopping) {
+			x.told.outcome = "failed"
+		}
+		_ = e.send(fmt.Appendf(nil, "event: error\ndata: %s\n", appendJSON(wire.Failure{Error: failure(err)}))) // the connection ends in any case
+	}
+	return nil
+}
+
+// events writes to one reader.
+type events struct {
+	x    *exchange
+	rc   *http.ResponseController
+	wait time.Duration
+
+	mu    sync.Mutex
+	begun bool
+	err   error
+}
+
+func (e *events) send(b []byte) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.err != nil {
+		return e.err
+	}
+	if !e.begun {
+		e.begun = true
+		e.x.w.Header().Set("Content-Type", "text/event-stream")
+		e.x.w.Header().Set("X-Accel-Buffering", "no")
+		e.x.w.WriteHeader(http.StatusOK)
+	}
+	err := e.rc.SetWriteDeadline(time.Now().Add(e.wait))
+	if err == nil || errors.Is(err, http.ErrNotSupported) {
+		if _, err = e.x.w.Write(b); err == nil {
+			err = e.rc.Flush()
+		}
+	}
+	if err != nil {
+		e.err = fmt.Errorf("%w: %w", errReader, err)
+	}
+	return e.err
+}
