@@ -7,7 +7,8 @@
 //	         batches     (pure)     read each  of filters   neighbours  each core            once each
 //
 // The rooms beside it: match says what records have to look like and finds them in a block's text (dfa is its engine for
-// regular expressions), required what a record must hold for that, and cache keeps what was read of objects.
+// regular expressions), where looks into the fields of records, required says what a record must hold for that, and cache keeps what was
+// read of objects.
 //
 // Words:
 //
@@ -15,7 +16,8 @@
 //   - A source is what has blocks: a segment in the bucket (cold), or a batch that no ingester has flushed
 //     yet (hot). Each is one input of the merge. (Where a query is restricted to sources, or these are listed, it is where records come from: their
 //     attributes.)
-//   - A sieve is what a pattern asks filters: an expression over grams (required, and segment's filter).
+//   - A sieve is what a pattern and an expression (Query.Where) ask filters: what a record must hold, over grams (required, and
+//     segment's filter).
 //   - A task is one block to be fetched, decoded and matched. Its result is a block of
 //     the records that the query wants.
 //   - A problem is something that should have been read and could not be. An answer with problems is partial.
