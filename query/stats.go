@@ -80,8 +80,8 @@ func (a *Answer) Partial() bool { return len(a.Problems) > 0 }
 
 func (a *Answer) note(p Problem) {
 	for _, q := range a.Problems {
-		if q.Key == p.Key && q.First == p.First && q.Last == p.Last && errors.Is(q.Err, p.Err) {
-			return // met before a new listing, too
+		if q.Key == p.Key && q.First == p.First && q.Last == p.Last && (errors.Is(q.Err, p.Err) || q.Err != nil && p.Err != nil && q.Err.Error() == p.Err.Error()) {
+			return // met before a new listing, or by another part of the query, too
 		}
 	}
 	if len(a.Problems) == MaxProblems {
