@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 
 	"oklog/query"
 	"oklog/query/api/wire"
+	"oklog/query/where"
 )
 
 // Parts are what answers besides the Runner. A server without one says so, 501.
@@ -68,6 +70,26 @@ func histogramParams() []param {
 		return nil
 	}})
 }
+
+// topParams are those of the most frequent values of a field.
+func topParams() []param {
+	return append(whatParams(), param{"field", text, func(a *asked, v []string, _ int64) (err error) {
+		if a.field, err = where.ParsePath(v[0]); err != nil {
+			return fmt.Errorf("field: %w", err)
+		}
+		a.hasField = true
+		return nil
+	}}, param{"n", number, func(a *asked, _ []string, n int64) error {
+		if n < 1 || n > maxTop {
+			return fmt.Errorf("n=%d: want 1 to %d", n, maxTop)
+		}
+		a.n = int(n)
+		return nil
+	}})
+}
+
+// How many values are told at most, and where nothing is said.
+const maxTop, usualTop = 10_000, 10
 
 // within runs something that answers at once, in its turn and within the time that it may take.
 func (a *API) within(x *exchange, do func(context.Context) (*query.Answer, error)) (cut bool, err error) {
@@ -153,6 +175,33 @@ func (a *API) histogram(x *exchange) error {
 		h.Buckets = []query.Bucket{}
 	}
 	a.finish(x, h.Answer.Partial(), h)
+	return nil
+}
+
+// top answers with the most frequent values of a field.
+func (a *API) top(x *exchange) error {
+	q, err := a.compile(x)
+	if err != nil {
+		return err
+	}
+	if !x.asked.hasField {
+		return paramErr("field", errors.New("field is missing: say which, such as field=status or field=user.id"))
+	}
+	var top *query.TopAnswer
+	cut, err := a.within(x, func(ctx context.Context) (_ *query.Answer, err error) {
+		top, err = query.Top(ctx, a.cfg.Runner, q, x.asked.field, cmp.Or(x.asked.n, usualTop))
+		return &top.Answer, err
+	})
+	if err != nil {
+		return rename(err, x.route.params)
+	}
+	if cut {
+		top.Answer.Problems = append(top.Answer.Problems, timeProblem(q, a.cfg.MaxTime.String(), q.Range.From, false))
+	}
+	if top.Values == nil {
+		top.Values = []query.ValueCount{}
+	}
+	a.finish(x, top.Answer.Partial(), top)
 	return nil
 }
 
