@@ -92,8 +92,8 @@ func topParams() []param {
 const maxTop, usualTop = 10_000, 10
 
 // within runs something that answers at once, in its turn and within the time that it may take.
-func (a *API) within(x *exchange, do func(context.Context) (*query.Answer, error)) (cut bool, err error) {
-	s, err := a.admit(x)
+func (a *API) within(x *exchange, q query.Query, do func(context.Context) (*query.Answer, error)) (cut bool, err error) {
+	s, err := a.admit(x, q)
 	if err != nil {
 		return false, err
 	}
@@ -126,7 +126,7 @@ func (a *API) estimate(x *exchange, q query.Query) error {
 		return missing("estimate")
 	}
 	var e query.Estimate
-	cut, err := a.within(x, func(ctx context.Context) (_ *query.Answer, err error) {
+	cut, err := a.within(x, q, func(ctx context.Context) (_ *query.Answer, err error) {
 		e, err = a.cfg.Parts.Estimator.Estimate(ctx, q)
 		return nil, err
 	})
@@ -161,7 +161,7 @@ func (a *API) histogram(x *exchange) error {
 		step = query.NiceStep(q.Range, usualRows)
 	}
 	var h *query.HistogramAnswer
-	cut, err := a.within(x, func(ctx context.Context) (_ *query.Answer, err error) {
+	cut, err := a.within(x, q, func(ctx context.Context) (_ *query.Answer, err error) {
 		h, err = query.Histogram(ctx, a.cfg.Runner, q, step)
 		return h.Answer, err
 	})
@@ -188,7 +188,7 @@ func (a *API) top(x *exchange) error {
 		return paramErr("field", errors.New("field is missing: say which, such as field=status or field=user.id"))
 	}
 	var top *query.TopAnswer
-	cut, err := a.within(x, func(ctx context.Context) (_ *query.Answer, err error) {
+	cut, err := a.within(x, q, func(ctx context.Context) (_ *query.Answer, err error) {
 		top, err = query.Top(ctx, a.cfg.Runner, q, x.asked.field, cmp.Or(x.asked.n, usualTop))
 		return &top.Answer, err
 	})
@@ -215,7 +215,7 @@ func (a *API) sources(x *exchange) error {
 		return err
 	}
 	list := wire.SourceList{Sources: []wire.SourceInfo{}}
-	cut, err := a.within(x, func(ctx context.Context) (*query.Answer, error) {
+	cut, err := a.within(x, q, func(ctx context.Context) (*query.Answer, error) {
 		all, ans, err := a.cfg.Parts.Sources.SourcesOf(ctx, q)
 		for _, s := range all {
 			list.Sources = append(list.Sources, wire.NewSourceInfo(s))
@@ -239,7 +239,7 @@ func (a *API) topics(x *exchange) error {
 		return missing("list of topics")
 	}
 	list := wire.TopicList{Topics: []query.TopicInfo{}}
-	cut, err := a.within(x, func(ctx context.Context) (*query.Answer, error) {
+	cut, err := a.within(x, query.Query{}, func(ctx context.Context) (*query.Answer, error) {
 		for t, err := range a.cfg.Parts.Topics.Topics(ctx) {
 			if err != nil {
 				return nil, err
