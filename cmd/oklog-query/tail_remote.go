@@ -74,16 +74,8 @@ type remoteTail struct {
 func (f *remoteTail) once(ctx context.Context) error {
 	return f.c.Tail(ctx, f.request, f.lines, func(e client.Event) error {
 		f.came = true
-		switch e.Note {
-		case "":
-		case "skipped":
-			f.told.tell("oklog-query: %d record%s skipped: %s", e.Count, plural(int(min(e.Count, 2))), e.Text)
-			return nil
-		case "recovered":
-			f.told.tell("oklog-query: %d skipped record%s came late: what matches of them follows", e.Count, plural(int(min(e.Count, 2))))
-			return nil
-		default:
-			f.told.tell("oklog-query: %s", e.Text)
+		if e.Note != "" {
+			f.note(e)
 			return nil
 		}
 		f.broken = f.p.print(e.Record)
@@ -101,4 +93,17 @@ func (f *remoteTail) once(ctx context.Context) error {
 		}
 		return nil
 	})
+}
+
+// note tells what is no record.
+func (f *remoteTail) note(e client.Event) {
+	some := plural(int(min(e.Count, 2)))
+	switch e.Note {
+	case "skipped":
+		f.told.tell("oklog-query: %d record%s skipped: %s", e.Count, some, e.Text)
+	case "recovered":
+		f.told.tell("oklog-query: %d skipped record%s came late: what matches of them follows", e.Count, some)
+	default:
+		f.told.tell("oklog-query: %s", e.Text)
+	}
 }

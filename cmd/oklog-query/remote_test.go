@@ -1,0 +1,191 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"iter"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"oklog/objstore"
+	"oklog/query"
+	"oklog/query/api"
+	"oklog/query/api/wire"
+)
+
+// serve answers over HTTP what is in a bucket.
+func serve(t *testing.T, b objstore.Bucket, tokens string) string {
+	t.Helper()
+	engine, err := query.New(query.Config{Bucket: b})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := api.Config{Runner: engine, Parts: api.Parts{Estimator: engine, Sources: engine, Topics: topicsIn{b}}}
+	if tokens != "" {
+		path := filepath.Join(t.TempDir(), "tokens")
+		if err := os.WriteFile(path, []byte(tokens), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if cfg.Tokens, err = api.OpenTokens(path, slog.New(slog.DiscardHandler)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a, err := api.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewServer(a)
+	t.Cleanup(func() {
+		a.Stop()
+		s.Close()
+	})
+	return s.URL
+}
+
+type topicsIn struct{ b objstore.Bucket }
+
+func (t topicsIn) Topics(ctx context.Context) iter.Seq2[query.TopicInfo, error] {
+	return query.Topics(ctx, t.b, time.Now())
+}
+
+// What a server says is printed as what is found without one.
+func TestServer(t *testing.T) {
+	b, url := folder(t)
+	storeFrom(t, b, "web", at, []string{"host=web1"}, plain("error one", "fine", "error two error", `{"path":"/","n":1}`, "\xff binary"))
+	storeFrom(t, b, "web", at.Add(time.Second), []string{"host=web2", "zone=a b"}, plain("error three", "ls", `{"path":"/a","n":7}`))
+	storeFrom(t, b, "db", at, nil, plain("x"))
+	server := serve(t, b, "")
+	const day = " --topic web --from 2026-11-22 --to 2026-11-23"
+	for _, args := range []string{
+		day, "error" + day, "-c error" + day, "-lc error" + day, "-l" + day, "-q absent" + day, "-C1 three" + day, "-A1 -e one -e three" + day, "-o -w error" + day, "-co error" + day,
+		"-i -v ERROR --newest -m2" + day, "-E ^e.*e$ --time --show-source --ulid" + day, "--json" + day, "-0 fine" + day, "--source host=web2 --json" + day, "--where n>0" + day,
+		"--histogram error" + day, "--histogram=1h" + day, "--top path" + day, "--top n --json" + day,
+		"--tz Europe/Berlin --time three --topic web --from 2026-11-22T18:10 --to 2026-11-22T18:11",
+		"sources" + day, "sources -l --source host=web1" + day, "sources --json" + day, "topics", "topics -l", "topics --json", "absent" + day,
+	} {
+		fields := strings.Fields(args)
+		out1, errs1, code1 := call(t, append(slices.Clone(fields), "--bucket", url)...)
+		out2, errs2, code2 := call(t, append(slices.Clone(fields), "--server", server)...)
+		if out1 != out2 || errs1 != errs2 || code1 != code2 {
+			t.Errorf("%s:\n%s%s(%d)\nwith a server\n%s%s(%d)", args, out1, errs1, code1, out2, errs2, code2)
+		}
+	}
+	out, errs, code := call(t, "stats", "--server", server, "--topic", "web", "--from", "2026-11-22", "--to", "2026-11-23", "error")
+	if !strings.HasPrefix(out, "segments  2\nblocks    2\nbytes     ") || errs != "" || code != exitFound {
+		t.Errorf("have %s%s(%d)", out, errs, code)
+	}
+	for _, c := range []struct{ args, want string }{
+		{"--topic wbe x --from 2026-11-22 --to 2026-11-23", "there is no topic wbe, or the token may not see it; topics here: db web"},
+		{"--topic web x --from 2026-11-24 --to 2026-11-25", "topic web has nothing between --from and --to; there are segments from 2026-11-22 to 2026-11-22"},
+	} {
+		out, errs, code := call(t, append(strings.Fields(c.args), "--server", server)...)
+		if out != "" || errs != "oklog-query: "+c.want+"\n" || code != exitNone {
+			t.Errorf("%s: have %s%s(%d)", c.args, out, errs, code)
+		}
+	}
+
+	// What is among the arguments counts before the environment.
+	t.Setenv("OKLOG_SERVER", "http://127.0.0.1:1")
+	if out, errs, code := call(t, "--bucket", url, "--topic", "web", "--from", "2026-11-22", "one"); out != "error one\n" || errs != "" || code != exitFound {
+		t.Errorf("have %s%s(%d)", out, errs, code)
+	}
+	t.Setenv("OKLOG_SERVER", "")
+	t.Setenv("OKLOG_BUCKET", "file:///nowhere")
+	if out, errs, code := call(t, "--server", server, "--topic", "web", "--from", "2026-11-22", "one"); out != "error one\n" || errs != "" || code != exitFound {
+		t.Errorf("have %s%s(%d)", out, errs, code)
+	}
+}
+
+func TestServerErrors(t *testing.T) {
+	b, url := folder(t)
+	store(t, b, "web", at, plain("x"))
+	const secret = "0123456789abcdef0123456789abcdef"
+	server := serve(t, b, "me "+secret+" topics=web\n")
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	args := func(more ...string) []string {
+		return append([]string{"--topic", "web", "--from", "2026-11-22", "--to", "2026-11-23"}, more...)
+	}
+	for _, ok := range [][]string{args("--server", server, "--token", secret), args("--server", server, "--token-file", file("good", secret+"\n"))} {
+		if out, errs, code := call(t, ok...); out != "x\n" || errs != "" || code != exitFound {
+			t.Errorf("%q: have %s%s(%d)", ok, out, errs, code)
+		}
+	}
+	for _, c := range []struct {
+		args []string
+		want string // part of it
+	}{
+		{args("--server", server), "(--token-file, --server-ca)"},
+		{args("--server", server, "--token", "wrong"), "(--token-file, --server-ca)"},
+		{args("--server", server, "--token-file", file("empty", "\n")), "want a token in it"},
+		{args("--server", server, "--token-file", filepath.Join(dir, "absent")), "--token-file: open "},
+		{args("--server", "logs:8080"), "--server: bad server"},
+		{args("--server", "http://127.0.0.1:1"), "see whether it runs"},
+		{args("--server", server, "--bucket", url), "--bucket says how to search without a server"},
+		{args("--server", server, "--cache", dir), "--cache says how to search without a server"},
+		{args("--server", server, "--token", secret, "-E", "a("), "missing closing )"},
+		{[]string{"--server", server, "--token", secret, "--topic", "db", "x"}, "refused"},
+	} {
+		out, errs, code := call(t, c.args...)
+		if !strings.HasPrefix(errs, "oklog-query: ") || !strings.Contains(errs, c.want) || strings.Count(errs, "\n") != 1 || out != "" || code != exitTrouble {
+			t.Errorf("%q: want %s, have %s%s(%d)", c.args, c.want, out, errs, code)
+		}
+	}
+}
+
+// A tail goes on behind the last record where a server has ended it.
+func TestServerTail(t *testing.T) {
+	line := func(i int) string {
+		return fmt.Sprintf(`{"ulid":"01KAPV2P4X4Q8S3M6W1Z0N5R%02d","time":"2026-11-22T17:10:49.501Z","source":{},"text":"line %d"}`, i, i)
+	}
+	var asked []string
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.URL.RawQuery)
+		w.Header().Set(wire.Version, "1")
+		w.Header().Set("Content-Type", "text/event-stream")
+		if len(asked) == 1 {
+			fmt.Fprintf(w, "data: %s\n\n: alive\n\nevent: skipped\ndata: {\"count\":3,\"text\":\"gone\"}\n\ndata: %s\n\n", line(1), line(2))
+			return
+		}
+		fmt.Fprintf(w, "data: %s\n\ndata: %s\n\n", line(3), line(4))
+	}))
+	defer s.Close()
+	var out, errs bytes.Buffer
+	code := run(t.Context(), []string{"oklog-query", "tail", "--server", s.URL, "--topic", "web", "-n", "5", "-m", "3", "-i", "line"}, nil, &out, &errs)
+	if out.String() != "line 1\nline 2\nline 3\n" || code != exitFound {
+		t.Errorf("have %s(%d)", out.String(), code)
+	}
+	if have := errs.String(); !strings.HasPrefix(have, "oklog-query: 3 records skipped: gone\n") || !strings.HasSuffix(have, ": asking again from the last record on\n") || strings.Count(have, "\n") != 2 {
+		t.Errorf("have %s", have)
+	}
+	if len(asked) != 2 || !strings.Contains(asked[0], "n=5") || !strings.Contains(asked[1], "from=01KAPV2P4X4Q8S3M6W1Z0N5R02") {
+		t.Errorf("have %q", asked)
+	}
+	if _, errs, code := call(t, "tail", "--topic", "web"); code != exitTrouble || !strings.HasPrefix(errs, "oklog-query: --nats is missing: ") {
+		t.Errorf("have %s(%d)", errs, code)
+	}
+	// Somebody who has seen enough ends it.
+	r, w := io.Pipe()
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if code := run(t.Context(), []string{"oklog-query", "tail", "--server", s.URL, "--topic", "web"}, nil, w, io.Discard); code != exitFound {
+		t.Errorf("have %d", code)
+	}
+}
