@@ -31,10 +31,11 @@ const catServe = "Queries"
 // defaultServe is where queries are answered.
 const defaultServe = "127.0.0.1:7651"
 
-// serve, any number of them, which know nothing of each other:
+// serve, any number of them, which find each other through NATS and answer each other's queries in parts:
 //
-//	HTTP ──▶ api: tokens, limits, queue ──▶ query.Runner ──▶ cache ──▶ buckets
-//	                                        └─▶ NATS: unflushed records
+//	HTTP ──▶ api: tokens, limits, queue ──▶ spread ──▶ engine ──▶ cache ──▶ buckets
+//	                                        │  ▲       └─▶ NATS: unflushed records
+//	                                        └──┴─▶ NATS: the other queriers
 func serveCommand(std streams) *cli.Command {
 	return &cli.Command{
 		Name:  "serve",
@@ -51,9 +52,9 @@ func serveCommand(std streams) *cli.Command {
 			"   grafana 2c1f0d0f6a4be6d8bb7f3a52b6a1f1a90c5cbd14      topics=*       actions=query,list\n" +
 			"   shop    sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 topics=shop,shop-* actions=query,tail,list\n\n" +
 			"Memory: half of --memory is for blocks of queries and a quarter for unflushed records, shared by --max-concurrent and half as many, whose readers take\n" +
-			"nothing; an eighth keeps what was read.",
+			"nothing, and by --spread-slots; an eighth keeps what was read.",
 		Flags: concat(flags.Buckets(), []cli.Flag{flags.WriteQuorum("how `MANY` copies ingesters wait for (their --write-quorum; 0: all): with fewer than all, an answer without one of the buckets may be partial")},
-			flags.NATS("`URL` of the NATS server: records that are not flushed yet are found, too"), serveFlags(), []cli.Flag{
+			flags.NATS("`URL` of the NATS server: records that are not flushed yet are found, too"), serveFlags(), groupFlags(), []cli.Flag{
 				&cli.BoolFlag{Name: "wait", Usage: "keep trying when the NATS server cannot be reached at the start", EnvVars: []string{"OKLOG_WAIT"}},
 				&cli.StringFlag{Name: "http", Usage: "`ADDRESS` for /healthz, /readyz and /metrics, like 127.0.0.1:7650; none if empty", EnvVars: []string{"OKLOG_HTTP"}},
 			}, flags.Log()),
@@ -87,6 +88,7 @@ type serving struct {
 	query       query.Config
 	cache       cache.Config
 	stream      *stream.Config // nil: none
+	group       groupConfig    // of queriers, with a stream
 	listen      string
 	cert, key   string
 	tokens      string
@@ -103,7 +105,7 @@ const (
 
 // shareMemory gives each query that may be held its part.
 func (s *serving) shareMemory(memory int64) error {
-	held := int64(s.api.MaxConcurrent + s.api.MaxConcurrent/2)
+	held := int64(s.api.MaxConcurrent + s.api.MaxConcurrent/2 + s.group.slots)
 	s.query.MaxBytes, s.query.MaxHotBytes, s.cache.Memory = memory/2/held, memory/4/held, memory/8
 	if s.query.MaxBytes < leastBlocks {
 		return fmt.Errorf("%d bytes of memory are too few for %d queries at a time: want %d at least (--memory), or fewer queries (--max-concurrent)",
@@ -129,6 +131,9 @@ func serveConfig(c *cli.Context, log *slog.Logger) (s serving, err error) {
 		}
 	}
 	if s.api.MaxBytes, err = flags.Bytes(c, "max-query-bytes"); err != nil {
+		return s, err
+	}
+	if s.group, err = readGroup(c, log); err != nil {
 		return s, err
 	}
 	memory, err := flags.Bytes(c, "memory")
@@ -235,8 +240,18 @@ func (s *serving) run(ctx context.Context, b *open.Opened, nats *stream.Stream, 
 		return fmt.Errorf("%w (--cache)", err)
 	}
 	defer func() { _ = s.query.Cache.Close() }() // what is not written yet is read again
-	if s.api.Runner, s.api.Parts, err = newRunner(s.query, b, nats); err != nil {
+	engine, parts, err := newRunner(s.query, b, nats)
+	if err != nil {
 		return err
+	}
+	s.api.Runner, s.api.Parts = engine, parts
+	if nats != nil {
+		runner, leave, err := joinGroup(ctx, nats, engine, s.group)
+		if err != nil {
+			return err
+		}
+		defer leave()
+		s.api.Runner = runner
 	}
 	var watching sync.WaitGroup
 	defer watching.Wait()
@@ -288,7 +303,7 @@ func (s *serving) run(ctx context.Context, b *open.Opened, nats *stream.Stream, 
 const reloadEvery = 2 * time.Second
 
 // newRunner makes what answers queries.
-func newRunner(cfg query.Config, b *open.Opened, nats *stream.Stream) (query.Runner, api.Parts, error) {
+func newRunner(cfg query.Config, b *open.Opened, nats *stream.Stream) (*query.Engine, api.Parts, error) {
 	cfg.Bucket, cfg.Copies = b, b.Copies()
 	t := &topics{bucket: b}
 	if nats != nil {
