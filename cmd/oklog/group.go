@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -22,7 +23,7 @@ import (
 // groupFlags are those of queriers that answer together.
 func groupFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "group", Usage: "`NAME` of the queriers, on one NATS server, that answer each other's queries in parts; they must have the same buckets, which the usual name tells (none: - )", EnvVars: []string{"OKLOG_GROUP"}, Category: catServe},
+		&cli.StringFlag{Name: "group", Usage: "`NAME` of the queriers, on one NATS server, that answer each other's queries in parts; they must have the same buckets, which the usual name tells; - is none", EnvVars: []string{"OKLOG_GROUP"}, Category: catServe},
 		&cli.IntFlag{Name: "spread-slots", Usage: "work on `N` parts of queries at a time, for this querier and others of the group", Value: spread.DefaultSlots, EnvVars: []string{"OKLOG_SPREAD_SLOTS"}, Category: catServe},
 	}
 }
@@ -33,6 +34,18 @@ type groupConfig struct {
 	name    string   // "": made of the buckets; noGroup: none
 	slots   int
 	log     *slog.Logger
+}
+
+// readGroup reads the flags of groupFlags.
+func readGroup(c *cli.Context, log *slog.Logger) (groupConfig, error) {
+	g := groupConfig{buckets: c.StringSlice("bucket"), name: c.String("group"), slots: c.Int("spread-slots"), log: log}
+	if g.slots < 1 || g.slots > spread.MaxSlots {
+		return g, fmt.Errorf("%d is not a number of parts of queries: want 1 to %d (--spread-slots)", g.slots, spread.MaxSlots)
+	}
+	if c.IsSet("group") && c.String("nats") == "" {
+		return g, errors.New("--group is given without --nats: queriers find each other through a NATS server")
+	}
+	return g, nil
 }
 
 // noGroup as the name of a group says that there is to be none.

@@ -69,8 +69,8 @@ func (cfg Config) withDefaults() (Config, error) {
 	if cfg.Slots == 0 {
 		cfg.Slots = DefaultSlots
 	}
-	if cfg.Slots < 1 || cfg.Slots > maxSlots {
-		return cfg, fmt.Errorf("spread queries: %d pieces at a time: want 1 to %d (--spread-slots)", cfg.Slots, maxSlots)
+	if cfg.Slots < 1 || cfg.Slots > MaxSlots {
+		return cfg, fmt.Errorf("spread queries: %d pieces at a time: want 1 to %d (--spread-slots)", cfg.Slots, MaxSlots)
 	}
 	for _, n := range []struct {
 		value *int64
@@ -101,8 +101,8 @@ func (cfg Config) withDefaults() (Config, error) {
 	return cfg, nil
 }
 
-// maxSlots is how many pieces a member works on at most.
-const maxSlots = 1024
+// MaxSlots is how many pieces a member works on at most.
+const MaxSlots = 1024
 
 // Spreader answers queries, together with the other members of its group. Its methods may be called from any number of goroutines.
 type Spreader struct {
