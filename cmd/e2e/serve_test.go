@@ -19,6 +19,7 @@ import (
 
 	"oklog/objstore/buckettest/servers"
 	"oklog/objstore/open"
+	"oklog/objstore/segment"
 	oklog "oklog/query"
 	"oklog/query/client"
 )
@@ -238,6 +239,23 @@ func TestServeFresh(t *testing.T) {
 	if err != nil || have != "two "+needle || ans.Stats.Segments.Hot == 0 {
 		t.Errorf("%q %+v %v", have, ans, err)
 	}
+	// A tail begins with what is there, and goes on with what comes.
+	var followed []string
+	err = c.Tail(t.Context(), oklog.Request{Topic: "fresh1", From: "1h"}, 1, func(e client.Event) error {
+		if e.Note != "" {
+			return nil
+		}
+		if followed = append(followed, string(e.Record.Text)); len(followed) == 1 {
+			sys.forward("--topic", "fresh1", file)
+		}
+		if len(followed) == 3 {
+			return segment.ErrStop
+		}
+		return nil
+	})
+	if want := []string{"two " + needle, "one", "two " + needle}; err != nil || !slices.Equal(followed, want) {
+		t.Errorf("want %q, have %q, %v", want, followed, err)
+	}
 	topics, err := c.Topics(t.Context())
 	if err != nil || len(topics) != 1 || topics[0].Name != "fresh1" || !topics[0].Hot {
 		t.Errorf("%+v %v", topics, err)
@@ -283,7 +301,7 @@ func TestServeFresh(t *testing.T) {
 func BenchmarkServe(b *testing.B) {
 	logs := rawLogs(b)
 	largest := slices.MaxFunc(logs, func(x, y rawLog) int { return int(x.size - y.size) })
-	s := newServing(b, []rawLog{largest})
+	s := newServing(b, []rawLog{largest}, "--max-wait", "30m") // a machine may be busy: who is slow shows
 	all := s.questions(b)
 	worst := 0.0
 	for b.Loop() {

@@ -24,6 +24,7 @@ import (
 	"oklog/query"
 	"oklog/query/api"
 	"oklog/query/cache"
+	"oklog/query/tail"
 )
 
 const catServe = "Queries"
@@ -50,8 +51,8 @@ func serveCommand(std streams) *cli.Command {
 			"   # NAME  SECRET (openssl rand -hex 20), or sha256:HEX  TOPICS         ACTIONS (all, if left out)\n" +
 			"   grafana 2c1f0d0f6a4be6d8bb7f3a52b6a1f1a90c5cbd14      topics=*       actions=query,list\n" +
 			"   shop    sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 topics=shop,shop-* actions=query,tail,list\n\n" +
-			"Memory: half of --memory is for blocks of queries and a quarter for unflushed records, shared by --max-concurrent and half as many, whose readers take\n" +
-			"nothing; an eighth keeps what was read.",
+			"Memory: three eighths of --memory are for blocks of queries and half as much for unflushed records, shared by --max-concurrent queries and half as many\n" +
+			"besides, whose readers take nothing; an eighth keeps what was read, and half as much is for tails.",
 		Flags: concat(flags.Buckets(), []cli.Flag{flags.WriteQuorum("how `MANY` copies ingesters wait for (their --write-quorum; 0: all): with fewer than all, an answer without one of the buckets may be partial")},
 			flags.NATS("`URL` of the NATS server: records that are not flushed yet are found, too"), serveFlags(), []cli.Flag{
 				&cli.BoolFlag{Name: "wait", Usage: "keep trying when the NATS server cannot be reached at the start", EnvVars: []string{"OKLOG_WAIT"}},
@@ -86,6 +87,7 @@ type serving struct {
 	api         api.Config
 	query       query.Config
 	cache       cache.Config
+	tail        tail.Config
 	stream      *stream.Config // nil: none
 	listen      string
 	cert, key   string
@@ -99,15 +101,18 @@ const (
 	leastBlocks = 8 << 20
 	// leastCacheDisk is the least size of the folder of --cache, in bytes: some pages for each of its parts.
 	leastCacheDisk = 150_000_000
+	// maxTails is how many tails are followed at a time; so many of them read what is stored at a time, with the least in flight.
+	maxTails, tailReads = 32, 2
 )
 
 // shareMemory gives each query that may be held its part.
 func (s *serving) shareMemory(memory int64) error {
 	held := int64(s.api.MaxConcurrent + s.api.MaxConcurrent/2)
-	s.query.MaxBytes, s.query.MaxHotBytes, s.cache.Memory = memory/2/held, memory/4/held, memory/8
+	s.query.MaxBytes, s.query.MaxHotBytes, s.cache.Memory = memory*3/8/held, memory*3/16/held, memory/8
+	s.api.MaxTails, s.tail.MaxBytes = maxTails, memory/16/maxTails
 	if s.query.MaxBytes < leastBlocks {
 		return fmt.Errorf("%d bytes of memory are too few for %d queries at a time: want %d at least (--memory), or fewer queries (--max-concurrent)",
-			memory, s.api.MaxConcurrent, 2*held*leastBlocks)
+			memory, s.api.MaxConcurrent, (leastBlocks*held*8+2)/3)
 	}
 	return nil
 }
@@ -235,7 +240,8 @@ func (s *serving) run(ctx context.Context, b *open.Opened, nats *stream.Stream, 
 		return fmt.Errorf("%w (--cache)", err)
 	}
 	defer func() { _ = s.query.Cache.Close() }() // what is not written yet is read again
-	if s.api.Runner, s.api.Parts, err = newRunner(s.query, b, nats); err != nil {
+	s.tail.Logger = s.log
+	if s.api.Runner, s.api.Parts, err = newRunner(s.query, s.tail, b, nats); err != nil {
 		return err
 	}
 	var watching sync.WaitGroup
@@ -287,8 +293,8 @@ func (s *serving) run(ctx context.Context, b *open.Opened, nats *stream.Stream, 
 // reloadEvery is how often the files of tokens and certificates are looked at.
 const reloadEvery = 2 * time.Second
 
-// newRunner makes what answers queries.
-func newRunner(cfg query.Config, b *open.Opened, nats *stream.Stream) (query.Runner, api.Parts, error) {
+// newRunner makes what answers queries, and what answers besides. Without NATS there are no tails, and nothing that is not flushed.
+func newRunner(cfg query.Config, follow tail.Config, b *open.Opened, nats *stream.Stream) (query.Runner, api.Parts, error) {
 	cfg.Bucket, cfg.Copies = b, b.Copies()
 	t := &topics{bucket: b}
 	if nats != nil {
@@ -298,7 +304,59 @@ func newRunner(cfg query.Config, b *open.Opened, nats *stream.Stream) (query.Run
 	if err != nil {
 		return nil, api.Parts{}, err
 	}
-	return engine, api.Parts{Estimator: engine, Sources: engine, Topics: t}, nil
+	parts := api.Parts{Estimator: engine, Sources: engine, Topics: t}
+	if nats == nil {
+		return engine, parts, nil
+	}
+	cfg.MaxBytes = leastBlocks
+	small, err := query.New(cfg)
+	if err != nil {
+		return nil, api.Parts{}, err
+	}
+	follow.Live, follow.Runner = nats, &few{small, make(chan struct{}, tailReads)}
+	follower, err := tail.New(follow)
+	if err != nil {
+		return nil, api.Parts{}, err
+	}
+	parts.Tailer = tailer{follower}
+	return engine, parts, nil
+}
+
+// few runs few queries at a time.
+type few struct {
+	query.Runner
+	slots chan struct{}
+}
+
+// Run implements query.Runner.
+func (f *few) Run(ctx context.Context, q query.Query, emit func(query.Record) error) (*query.Answer, error) {
+	select {
+	case f.slots <- struct{}{}:
+	case <-ctx.Done():
+		return &query.Answer{}, ctx.Err()
+	}
+	defer func() { <-f.slots }()
+	return f.Runner.Run(ctx, q, emit)
+}
+
+// tailer is a tail as the API sees it.
+type tailer struct{ t *tail.Tail }
+
+var _ api.Tailer = tailer{}
+
+// Tail implements api.Tailer.
+func (t tailer) Tail(ctx context.Context, q query.Query, n int, emit func(api.TailEvent) error) error {
+	return t.t.Run(ctx, q, n, func(e tail.Event) error {
+		switch e.Kind {
+		case tail.Skipped:
+			return emit(api.TailEvent{Note: api.EventSkipped, Count: e.N, Text: e.Text})
+		case tail.Recovered:
+			return emit(api.TailEvent{Note: api.EventRecovered, Count: e.N, Text: e.Text})
+		case tail.Notice:
+			return emit(api.TailEvent{Note: api.EventNotice, Text: e.Text})
+		}
+		return emit(api.TailEvent{Record: e.Record})
+	})
 }
 
 // topics lists those of a bucket, and of the stream if there is one.

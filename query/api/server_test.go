@@ -171,9 +171,9 @@ func TestShutdown(t *testing.T) {
 // follower is a Tailer of what comes from a channel.
 type follower chan TailEvent
 
-func (f follower) Tail(ctx context.Context, r query.Request, n int, emit func(TailEvent) error) error {
+func (f follower) Tail(ctx context.Context, q query.Query, n int, emit func(TailEvent) error) error {
 	for i := range n {
-		if err := emit(TailEvent{Record: record(i, r.Topic)}); err != nil {
+		if err := emit(TailEvent{Record: record(i, q.Topic)}); err != nil {
 			return err
 		}
 	}
@@ -227,8 +227,8 @@ func TestTail(t *testing.T) {
 	get(t, s.URL+wire.Tail+"?topic=web&to=now").failed(t, 400, "to", "no parameter")
 	get(t, s.URL+wire.Tail+"?topic=web&pattern=(&regex").failed(t, 400, "pattern", "")
 	events <- TailEvent{Record: record(7, "a\nb")}
-	events <- TailEvent{Skipped: 12}
-	for _, want := range []string{line(7, "a\nb"), `event: skipped|data: {"count":12}|`} {
+	events <- TailEvent{Note: EventSkipped, Count: 12, Text: "too slow"}
+	for _, want := range []string{line(7, "a\nb"), `event: skipped|data: {"count":12,"text":"too slow"}|`} {
 		if have := next(); have != want {
 			t.Errorf("want %s, have %s", want, have)
 		}

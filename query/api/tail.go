@@ -12,17 +12,26 @@ import (
 	"oklog/query/api/wire"
 )
 
-// TailEvent is a record of a tail, or that some were left out before what comes next.
+// TailEvent is a record of a tail, or a note about what comes next.
 type TailEvent struct {
-	Record  query.Record
-	Skipped int64 // 0: it is a record
+	Record query.Record
+	Note   string // "": it is a record; or what the event is called: EventSkipped, EventRecovered, EventNotice
+	Count  int64
+	Text   string
 }
+
+// Events of a tail besides records.
+const (
+	EventSkipped   = "skipped"   // Count records were left out
+	EventRecovered = "recovered" // Count of these have come after all: those that match follow
+	EventNotice    = "notice"    // Text says something about the connection, or what could not be read
+)
 
 // Tailer follows what is published.
 type Tailer interface {
 	// Tail calls emit with the last n records there are, and with each that is published from then on, until ctx is done or emit fails: from
 	// one goroutine at a time. The record's text is valid until emit returns. While emit waits, it skips what it cannot hold, and says how many.
-	Tail(ctx context.Context, r query.Request, n int, emit func(TailEvent) error) error
+	Tail(ctx context.Context, q query.Query, n int, emit func(TailEvent) error) error
 }
 
 // errTails says that there is no room for one more.
@@ -55,7 +64,8 @@ func (a *API) tail(x *exchange) error {
 	if a.cfg.Parts.Tailer == nil {
 		return missing("tail: it was started without --nats")
 	}
-	if _, err := x.asked.compile(a.cfg.Now(), x.route.params); err != nil {
+	q, err := x.asked.compile(a.cfg.Now(), x.route.params)
+	if err != nil {
 		return err
 	}
 	select {
@@ -98,10 +108,10 @@ func (a *API) tail(x *exchange) error {
 	var lines query.LineEncoder
 	var b []byte
 	count := int64(0)
-	err := a.cfg.Parts.Tailer.Tail(ctx, x.asked.Request, x.asked.n, func(ev TailEvent) error {
+	err = a.cfg.Parts.Tailer.Tail(ctx, q, x.asked.n, func(ev TailEvent) error {
 		b = b[:0]
-		if ev.Skipped > 0 {
-			b = fmt.Appendf(b, "event: skipped\ndata: %s\n", appendJSON(wire.Skipped{Count: ev.Skipped}))
+		if ev.Note != "" {
+			b = fmt.Appendf(b, "event: %s\ndata: %s\n", ev.Note, appendJSON(wire.Note{Count: ev.Count, Text: ev.Text}))
 		} else {
 			count++
 			b = append(append(append(b, "id: "...), ev.Record.ID.String()...), "\ndata: "...)

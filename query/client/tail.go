@@ -14,10 +14,14 @@ import (
 	"oklog/query/api/wire"
 )
 
-// Event is a record of a tail, or that some were left out before what comes next.
+// Event is a record of a tail, or a note about what comes next.
 type Event struct {
-	Record  query.Record
-	Skipped int64 // 0: it is a record
+	Record query.Record
+	// Note is "" for a record; skipped: Count records were left out, and whether they match is not known; recovered: Count of these have come after all, and
+	// those that match follow; notice: Text says something about the server's connection, or what could not be read.
+	Note  string
+	Count int64
+	Text  string // one line, for people
 }
 
 // Tail calls emit with the last n records, and with each that is published from then on, until ctx is done or emit fails. emit ends it with
@@ -102,12 +106,12 @@ func (e *events) next() (Event, error) {
 				return Event{}, fmt.Errorf("%w: %w", ErrForeign, err)
 			}
 			return Event{Record: rec}, nil
-		case "skipped":
-			var s wire.Skipped
-			if err := json.Unmarshal(e.data, &s); err != nil || s.Count <= 0 {
-				return Event{}, fmt.Errorf("%w: its event skipped says %.40q", ErrForeign, e.data)
+		case "skipped", "recovered", "notice":
+			var n wire.Note
+			if err := json.Unmarshal(e.data, &n); err != nil || n.Count < 0 {
+				return Event{}, fmt.Errorf("%w: its event %s says %.40q", ErrForeign, kind, e.data)
 			}
-			return Event{Skipped: s.Count}, nil
+			return Event{Note: kind, Count: n.Count, Text: oneLine(n.Text)}, nil
 		case "error":
 			var f wire.Failure
 			if err := json.Unmarshal(e.data, &f); err != nil || f.Error == nil {

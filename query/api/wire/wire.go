@@ -60,9 +60,10 @@ type Estimate struct {
 	Segments, Blocks, Bytes int64
 }
 
-// Skipped is the data of an event of a tail that says that records were left out.
-type Skipped struct {
-	Count int64 `json:"count"`
+// Note is the data of an event of a tail that is no record.
+type Note struct {
+	Count int64  `json:"count,omitempty"` // of records
+	Text  string `json:"text,omitempty"`
 }
 
 // Heartbeat is how often a tail says that it is alive, if it has nothing else to say.
