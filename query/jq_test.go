@@ -4,16 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
-
-	"oklog/objstore/segment"
 )
 
 // pair is the same question twice. In jq, a string is put beside a number only where the log has them so.
@@ -194,62 +190,4 @@ func askJQ(t *testing.T, pairs []pair, text []byte) (said [][]bool) {
 		said = append(said, answers)
 	}
 	return said
-}
-
-// BenchmarkWhereJQ asks questions with a text that rg can look for, of an engine and of rg | jq, and tells how many times as long those take.
-func BenchmarkWhereJQ(b *testing.B) {
-	folder := wantJQ(b)
-	if _, err := exec.LookPath("rg"); err != nil {
-		b.Skip("install ripgrep (rg) to compare with it")
-	}
-	engines := map[string]*Engine{}
-	for _, q := range []struct{ log, where, literal, jq string }{
-		{"github_events_json", `type=PublicEvent`, `PublicEvent`, `.type=="PublicEvent"`},
-		{"github_events_json", `type=PushEvent payload.size>5`, `PushEvent`, `.type=="PushEvent" and .payload.size>5`},
-		{"github_events_json", `payload.pull_request.merged=true`, `"merged":true`, `.payload.pull_request.merged==true`},
-		{"github_events_json", `payload.commits[].author.name="davidjhulse"`, `davidjhulse`, `any(.payload.commits[]?; .author.name=="davidjhulse")`},
-		{"aws_cloudtrail_json", `errorCode=AccessDenied`, `AccessDenied`, `.errorCode=="AccessDenied"`},
-		{"windows_events_json", `EventID=4658 Channel=Security`, `"EventID":4658`, `.EventID==4658 and .Channel=="Security"`},
-		{"windows_events_json", `Image=~/\\powershell\.exe$/`, `powershell.exe`, `(.Image//"")|tostring|test("\\\\powershell\\.exe$")`},
-		{"windows_events_json", `contains(TargetObject, "Services\\bam")`, `Services\\bam`, `(.TargetObject//"")|contains("Services\\bam")`},
-		{"windows_events_json", `EventID=10`, `"EventID":10`, `.EventID==10`},
-	} {
-		file := filepath.Join(folder, q.log+".log")
-		if engines[q.log] == nil {
-			bucket, _ := corpusOf(b, []string{file}, math.MaxInt)
-			engines[q.log] = newEngine(b, Config{Bucket: bucket})
-		}
-		b.Run(q.log+"/"+q.where, func(b *testing.B) {
-			info, err := os.Stat(file)
-			if err != nil {
-				b.Fatal(err)
-			}
-			b.SetBytes(info.Size())
-			b.ReportAllocs()
-			var ans *Answer
-			ours, theirs := time.Duration(math.MaxInt64), time.Duration(math.MaxInt64) // the least: others may be at work
-			for b.Loop() {
-				start := time.Now()
-				query := Query{Topic: "bench", Range: Range{From: segment.AtTime(day0), To: segment.AtTime(day0.Add(24 * time.Hour))}, Where: parseWhere(b, q.where)}
-				if ans, err = engines[q.log].Run(b.Context(), query, func(Record) error { return nil }); err != nil || ans.Partial() {
-					b.Fatal(err, ans.Problems)
-				}
-				ours = min(ours, time.Since(start))
-			}
-			var out []byte
-			for range 3 {
-				start := time.Now()
-				script := `rg --no-filename -F -e "$1" "$2" | jq -c "select($3)"`
-				if out, err = exec.CommandContext(b.Context(), "sh", "-c", script, "sh", q.literal, file, q.jq).Output(); err != nil {
-					b.Fatal(err)
-				}
-				theirs = min(theirs, time.Since(start))
-			}
-			if n := int64(bytes.Count(out, []byte("\n"))); n != ans.Count {
-				b.Errorf("%d records, jq finds %d", ans.Count, n)
-			}
-			b.ReportMetric(float64(ans.Count), "records")
-			b.ReportMetric(float64(theirs)/float64(ours), "x-rg|jq")
-		})
-	}
 }

@@ -140,20 +140,13 @@ func (r *remote) Histogram(ctx context.Context, q question, step time.Duration) 
 	return h, nil
 }
 
-// Top implements backend. The records come here, to be counted.
+// Top implements backend.
 func (r *remote) Top(ctx context.Context, q question, field where.Path, n int) (*query.TopAnswer, error) {
-	return query.Top(ctx, asked{r, q}, q.query, field, n)
-}
-
-// asked is a question to a server as a query.Runner: what it runs is the question, whatever it is given.
-type asked struct {
-	r *remote
-	q question
-}
-
-// Run implements query.Runner.
-func (a asked) Run(ctx context.Context, _ query.Query, emit func(query.Record) error) (*query.Answer, error) {
-	return a.r.Search(ctx, a.q, emit)
+	t, err := r.c.Top(ctx, q.Request, field.String(), n)
+	if t == nil {
+		t = &query.TopAnswer{}
+	}
+	return t, err
 }
 
 // Topics implements backend.

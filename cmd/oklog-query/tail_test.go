@@ -170,7 +170,7 @@ func TestTailWithoutReader(t *testing.T) {
 
 func TestTailRefuses(t *testing.T) {
 	for _, c := range []struct{ args, want string }{
-		{"-t web", "--nats is missing: new records come from there, such as --nats nats://127.0.0.1:4222, or set OKLOG_NATS; or name a --server"},
+		{"-t web", "--nats is missing: new records come from there, such as --nats nats://127.0.0.1:4222, or set OKLOG_NATS..."},
 		{"--nats nats://127.0.0.1:1", "--topic is missing..."},
 		{"--nats nats://127.0.0.1:1 -t web", "connect to NATS..."},
 		{"--nats nats://127.0.0.1:1 -t web -n -1", "--lines -1: want at least 0"},

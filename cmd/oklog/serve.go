@@ -32,10 +32,11 @@ const catServe = "Queries"
 // defaultServe is where queries are answered.
 const defaultServe = "127.0.0.1:7651"
 
-// serve, any number of them, which know nothing of each other:
+// serve, any number of them, which find each other through NATS and answer each other's queries in parts:
 //
-//	HTTP ──▶ api: tokens, limits, queue ──▶ query.Runner ──▶ cache ──▶ buckets
-//	                                        └─▶ NATS: unflushed records
+//	HTTP ──▶ api: tokens, limits, queue ──▶ spread ──▶ engine ──▶ cache ──▶ buckets
+//	                                        │  ▲       └─▶ NATS: unflushed records
+//	                                        └──┴─▶ NATS: the other queriers
 func serveCommand(std streams) *cli.Command {
 	return &cli.Command{
 		Name:  "serve",
@@ -51,10 +52,10 @@ func serveCommand(std streams) *cli.Command {
 			"   # NAME  SECRET (openssl rand -hex 20), or sha256:HEX  TOPICS         ACTIONS (all, if left out)\n" +
 			"   grafana 2c1f0d0f6a4be6d8bb7f3a52b6a1f1a90c5cbd14      topics=*       actions=query,list\n" +
 			"   shop    sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 topics=shop,shop-* actions=query,tail,list\n\n" +
-			"Memory: three eighths of --memory are for blocks of queries and half as much for unflushed records, shared by --max-concurrent queries and half as many\n" +
-			"besides, whose readers take nothing; an eighth keeps what was read, and half as much is for tails.",
+			"Memory: three eighths of --memory are for blocks of queries and half as much for unflushed records, shared by --max-concurrent queries, half as many\n" +
+			"besides, whose readers take nothing, and --spread-slots; an eighth keeps what was read, and half as much is for tails.",
 		Flags: concat(flags.Buckets(), []cli.Flag{flags.WriteQuorum("how `MANY` copies ingesters wait for (their --write-quorum; 0: all): with fewer than all, an answer without one of the buckets may be partial")},
-			flags.NATS("`URL` of the NATS server: records that are not flushed yet are found, too"), serveFlags(), []cli.Flag{
+			flags.NATS("`URL` of the NATS server: records that are not flushed yet are found, too"), serveFlags(), groupFlags(), []cli.Flag{
 				&cli.BoolFlag{Name: "wait", Usage: "keep trying when the NATS server cannot be reached at the start", EnvVars: []string{"OKLOG_WAIT"}},
 				&cli.StringFlag{Name: "http", Usage: "`ADDRESS` for /healthz, /readyz and /metrics, like 127.0.0.1:7650; none if empty", EnvVars: []string{"OKLOG_HTTP"}},
 			}, flags.Log()),
@@ -89,6 +90,7 @@ type serving struct {
 	cache       cache.Config
 	tail        tail.Config
 	stream      *stream.Config // nil: none
+	group       groupConfig    // of queriers, with a stream
 	listen      string
 	cert, key   string
 	tokens      string
@@ -107,7 +109,7 @@ const (
 
 // shareMemory gives each query that may be held its part.
 func (s *serving) shareMemory(memory int64) error {
-	held := int64(s.api.MaxConcurrent + s.api.MaxConcurrent/2)
+	held := int64(s.api.MaxConcurrent + s.api.MaxConcurrent/2 + s.group.slots)
 	s.query.MaxBytes, s.query.MaxHotBytes, s.cache.Memory = memory*3/8/held, memory*3/16/held, memory/8
 	s.api.MaxTails, s.tail.MaxBytes = maxTails, memory/16/maxTails
 	if s.query.MaxBytes < leastBlocks {
@@ -134,6 +136,9 @@ func serveConfig(c *cli.Context, log *slog.Logger) (s serving, err error) {
 		}
 	}
 	if s.api.MaxBytes, err = flags.Bytes(c, "max-query-bytes"); err != nil {
+		return s, err
+	}
+	if s.group, err = readGroup(c, log); err != nil {
 		return s, err
 	}
 	memory, err := flags.Bytes(c, "memory")
@@ -241,8 +246,18 @@ func (s *serving) run(ctx context.Context, b *open.Opened, nats *stream.Stream, 
 	}
 	defer func() { _ = s.query.Cache.Close() }() // what is not written yet is read again
 	s.tail.Logger = s.log
-	if s.api.Runner, s.api.Parts, err = newRunner(s.query, s.tail, b, nats); err != nil {
+	engine, parts, err := newRunner(s.query, s.tail, b, nats)
+	if err != nil {
 		return err
+	}
+	s.api.Runner, s.api.Parts = engine, parts
+	if nats != nil {
+		runner, leave, err := joinGroup(ctx, nats, engine, s.group)
+		if err != nil {
+			return err
+		}
+		defer leave()
+		s.api.Runner = runner
 	}
 	var watching sync.WaitGroup
 	defer watching.Wait()
@@ -294,7 +309,7 @@ func (s *serving) run(ctx context.Context, b *open.Opened, nats *stream.Stream, 
 const reloadEvery = 2 * time.Second
 
 // newRunner makes what answers queries, and what answers besides. Without NATS there are no tails, and nothing that is not flushed.
-func newRunner(cfg query.Config, follow tail.Config, b *open.Opened, nats *stream.Stream) (query.Runner, api.Parts, error) {
+func newRunner(cfg query.Config, follow tail.Config, b *open.Opened, nats *stream.Stream) (*query.Engine, api.Parts, error) {
 	cfg.Bucket, cfg.Copies = b, b.Copies()
 	t := &topics{bucket: b}
 	if nats != nil {

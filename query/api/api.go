@@ -69,6 +69,7 @@ func (a *API) endpoints() []route {
 	return []route{
 		{wire.Query, []string{http.MethodGet, http.MethodHead, http.MethodPost}, ActionQuery, queryParams(), a.query},
 		{wire.Histogram, []string{http.MethodGet, http.MethodPost}, ActionQuery, histogramParams(), a.histogram},
+		{wire.Top, []string{http.MethodGet, http.MethodPost}, ActionQuery, topParams(), a.top},
 		{wire.Topics, []string{http.MethodGet}, ActionList, nil, a.topics},
 		{wire.Sources, []string{http.MethodGet, http.MethodPost}, ActionList, sourcesParams(), a.sources},
 		{wire.Tail, []string{http.MethodGet}, ActionTail, tailParams(), a.tail},

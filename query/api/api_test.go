@@ -267,6 +267,20 @@ func TestAggregates(t *testing.T) {
 	if r := get(t, s.URL+wire.Histogram+"?topic=web&pattern=absent"); !bytes.Contains(r.body, []byte(`"buckets":[]`)) {
 		t.Errorf("%s", r.body)
 	}
+	var top query.TopAnswer
+	if err := json.Unmarshal(get(t, s.URL+wire.Top+"?topic=web&from=1m&n=2&field=status&pattern=status%3D200&pattern=status%3D300").body, &top); err != nil {
+		t.Fatal(err)
+	}
+	if len(top.Values) != 2 || top.Values[0].Value != "200" || top.Values[0].Count != 15 || top.With != 30 || top.Distinct != 2 {
+		t.Errorf("%+v", top)
+	}
+	get(t, s.URL+wire.Top+"?topic=web").failed(t, 400, "field", "field is missing")
+	get(t, s.URL+wire.Top+"?topic=web&field=").failed(t, 400, "field", "field")
+	get(t, s.URL+wire.Top+"?topic=web&field=a&n=0").failed(t, 400, "n", "want 1 to 10000")
+	if have, _ := get(t, s.URL+wire.Query+"?topic=web&from=1m&where=status%3E300").texts(t); len(have) != 30 {
+		t.Errorf("%q", have)
+	}
+	get(t, s.URL+wire.Query+"?topic=web&where=status%3E").failed(t, 400, "where", "where")
 	var topics wire.TopicList
 	if err := json.Unmarshal(get(t, s.URL+wire.Topics).body, &topics); err != nil || len(topics.Topics) != 2 || topics.Topics[1].Name != "web" || topics.Topics[1].LastDay != "2026-11-22" {
 		t.Errorf("%+v %v", topics, err)

@@ -15,7 +15,7 @@ import (
 // Usual limits.
 const (
 	DefaultMaxWaiting = 256
-	DefaultMaxWait    = 30 * time.Second
+	DefaultMaxWait    = 2 * time.Minute
 	DefaultMaxTime    = 10 * time.Minute
 	DefaultMaxTails   = 64
 	DefaultReaderWait = time.Minute

@@ -124,7 +124,7 @@ func statuses(rt route, method string) []string {
 			all = append(all, more...)
 		}
 	}
-	records := rt.path == wire.Query || rt.path == wire.Histogram
+	records := rt.path == wire.Query || rt.path == wire.Histogram || rt.path == wire.Top
 	add(rt.action != "", 401, 403, 500, 503)
 	add(rt.action != "" && rt.path != wire.Tail, 429)
 	add(records, 413)
@@ -216,7 +216,7 @@ func TestSchemas(t *testing.T) {
 			}
 		}
 	}
-	for name, v := range map[string]any{"Last": wire.Last{}, "End": wire.End{}, "Answer": query.Answer{}, "Stats": query.Stats{}, "Failure": wire.Failure{}, "Histogram": query.HistogramAnswer{}, "Topics": wire.TopicList{},
+	for name, v := range map[string]any{"Last": wire.Last{}, "End": wire.End{}, "Answer": query.Answer{}, "Stats": query.Stats{}, "Failure": wire.Failure{}, "Histogram": query.HistogramAnswer{}, "Top": query.TopAnswer{}, "Topics": wire.TopicList{},
 		"Sources": wire.SourceList{}, "Note": wire.Note{}} {
 		compare(name, at(doc, "components", "schemas", name), reflect.TypeOf(v))
 	}
@@ -331,6 +331,7 @@ func TestRealAnswers(t *testing.T) {
 			check("Last", lines[len(lines)-1])
 		}
 		check("Histogram", get(t, s.URL+wire.Histogram+"?topic=shop").body)
+		check("Top", get(t, s.URL+wire.Top+"?topic=shop&field=status").body)
 		check("Topics", get(t, s.URL+wire.Topics).body)
 		check("Sources", get(t, s.URL+wire.Sources+"?topic=shop").body)
 		check("Failure", get(t, s.URL+wire.Sources+"?wat").body)

@@ -19,6 +19,7 @@ import (
 
 	"oklog/objstore/segment"
 	"oklog/query"
+	"oklog/query/where"
 )
 
 // Bounds on what is asked.
@@ -51,8 +52,10 @@ type asked struct {
 	query.Request
 	cursor *ulid.ULID
 	step   time.Duration // 0: one that fits
-	field  string
-	n      int // values of a field; records of the past with a tail
+	field  where.Path
+	n      int // values of a field, 0: usualTop; records of the past with a tail
+
+	hasField bool
 }
 
 func flagParam(name string, f func(*asked) *bool) param {

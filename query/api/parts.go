@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 
 	"oklog/query"
 	"oklog/query/api/wire"
+	"oklog/query/where"
 )
 
 // Parts are what answers besides the Runner. A server without one says so, 501.
@@ -69,9 +71,29 @@ func histogramParams() []param {
 	}})
 }
 
+// topParams are those of the most frequent values of a field.
+func topParams() []param {
+	return append(whatParams(), param{"field", text, func(a *asked, v []string, _ int64) (err error) {
+		if a.field, err = where.ParsePath(v[0]); err != nil {
+			return fmt.Errorf("field: %w", err)
+		}
+		a.hasField = true
+		return nil
+	}}, param{"n", number, func(a *asked, _ []string, n int64) error {
+		if n < 1 || n > maxTop {
+			return fmt.Errorf("n=%d: want 1 to %d", n, maxTop)
+		}
+		a.n = int(n)
+		return nil
+	}})
+}
+
+// How many values are told at most, and where nothing is said.
+const maxTop, usualTop = 10_000, 10
+
 // within runs something that answers at once, in its turn and within the time that it may take.
-func (a *API) within(x *exchange, do func(context.Context) (*query.Answer, error)) (cut bool, err error) {
-	s, err := a.admit(x)
+func (a *API) within(x *exchange, q query.Query, do func(context.Context) (*query.Answer, error)) (cut bool, err error) {
+	s, err := a.admit(x, q)
 	if err != nil {
 		return false, err
 	}
@@ -104,7 +126,7 @@ func (a *API) estimate(x *exchange, q query.Query) error {
 		return missing("estimate")
 	}
 	var e query.Estimate
-	cut, err := a.within(x, func(ctx context.Context) (_ *query.Answer, err error) {
+	cut, err := a.within(x, q, func(ctx context.Context) (_ *query.Answer, err error) {
 		e, err = a.cfg.Parts.Estimator.Estimate(ctx, q)
 		return nil, err
 	})
@@ -139,7 +161,7 @@ func (a *API) histogram(x *exchange) error {
 		step = query.NiceStep(q.Range, usualRows)
 	}
 	var h *query.HistogramAnswer
-	cut, err := a.within(x, func(ctx context.Context) (_ *query.Answer, err error) {
+	cut, err := a.within(x, q, func(ctx context.Context) (_ *query.Answer, err error) {
 		h, err = query.Histogram(ctx, a.cfg.Runner, q, step)
 		return h.Answer, err
 	})
@@ -156,6 +178,33 @@ func (a *API) histogram(x *exchange) error {
 	return nil
 }
 
+// top answers with the most frequent values of a field.
+func (a *API) top(x *exchange) error {
+	q, err := a.compile(x)
+	if err != nil {
+		return err
+	}
+	if !x.asked.hasField {
+		return paramErr("field", errors.New("field is missing: say which, such as field=status or field=user.id"))
+	}
+	var top *query.TopAnswer
+	cut, err := a.within(x, q, func(ctx context.Context) (_ *query.Answer, err error) {
+		top, err = query.Top(ctx, a.cfg.Runner, q, x.asked.field, cmp.Or(x.asked.n, usualTop))
+		return &top.Answer, err
+	})
+	if err != nil {
+		return rename(err, x.route.params)
+	}
+	if cut {
+		top.Answer.Problems = append(top.Answer.Problems, timeProblem(q, a.cfg.MaxTime.String(), q.Range.From, false))
+	}
+	if top.Values == nil {
+		top.Values = []query.ValueCount{}
+	}
+	a.finish(x, top.Answer.Partial(), top)
+	return nil
+}
+
 // sources answers with the sources of a topic.
 func (a *API) sources(x *exchange) error {
 	if a.cfg.Parts.Sources == nil {
@@ -166,7 +215,7 @@ func (a *API) sources(x *exchange) error {
 		return err
 	}
 	list := wire.SourceList{Sources: []wire.SourceInfo{}}
-	cut, err := a.within(x, func(ctx context.Context) (*query.Answer, error) {
+	cut, err := a.within(x, q, func(ctx context.Context) (*query.Answer, error) {
 		all, ans, err := a.cfg.Parts.Sources.SourcesOf(ctx, q)
 		for _, s := range all {
 			list.Sources = append(list.Sources, wire.NewSourceInfo(s))
@@ -190,7 +239,7 @@ func (a *API) topics(x *exchange) error {
 		return missing("list of topics")
 	}
 	list := wire.TopicList{Topics: []query.TopicInfo{}}
-	cut, err := a.within(x, func(ctx context.Context) (*query.Answer, error) {
+	cut, err := a.within(x, query.Query{}, func(ctx context.Context) (*query.Answer, error) {
 		for t, err := range a.cfg.Parts.Topics.Topics(ctx) {
 			if err != nil {
 				return nil, err

@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/bits"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"github.com/oklog/ulid/v2"
@@ -29,13 +31,29 @@ func (a *API) compile(x *exchange) (query.Query, error) {
 }
 
 // admit waits until it is the request's turn.
-func (a *API) admit(x *exchange) (*slot, error) {
+func (a *API) admit(x *exchange, q query.Query) (*slot, error) {
 	start := a.cfg.Now()
-	s, err := a.queue.acquire(x.ctx, x.client)
+	s, err := a.queue.acquire(x.ctx, x.client, shape(x, q))
 	x.told.wait = a.cfg.Now().Sub(start)
 	a.metrics.wait.Observe(x.told.wait.Seconds())
 	return s, err
 }
+
+// shape is what queries have in common that cost about the same.
+func shape(x *exchange, q query.Query) string {
+	long := q.Pattern != nil // filters can be asked for all of its texts
+	regex, invert := false, false
+	if long {
+		p := q.Pattern.Pattern()
+		regex, invert = p.Regex, p.Invert
+		long = !slices.ContainsFunc(p.Texts, func(text string) bool { return len(text) < gram })
+	}
+	return fmt.Sprint(x.r.Method, x.route.path, " ", q.Topic, bits.Len64(q.Range.To.Time()-q.Range.From.Time()), q.Pattern == nil, long, regex, invert, q.Where != nil, q.Sources != nil,
+		q.Limit > 0, q.Newest, q.CountOnly, q.Brute)
+}
+
+// gram is how long a text has to be for filters to be asked.
+const gram = 6
 
 // query answers with records, or how many there are.
 func (a *API) query(x *exchange) error {
@@ -46,7 +64,7 @@ func (a *API) query(x *exchange) error {
 	if x.r.Method == http.MethodHead {
 		return a.estimate(x, q)
 	}
-	s, err := a.admit(x)
+	s, err := a.admit(x, q)
 	if err != nil {
 		return err
 	}

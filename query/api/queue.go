@@ -25,7 +25,9 @@ var (
 //	client c: ▢ ▢   ┘                                         ▲            │
 //	                                                          └────────────┘ before all who wait
 //
-// Each client has a queue of its own, first in, first out. A slot goes to the client with the least use: slot time it has taken, which
+// Each client has a queue of its own: first in, first out among what costs the same. What a query will cost is not known, but how long those of its
+// shape have run is (topic, length of the range, and so on: see shape): of two, the one that waits for less goes first, until the other one has waited for
+// patienceFor times the difference longer. A slot goes to the client with the least use: slot time it has taken, which
 // halves with every halfLife, less the time that the first in its queue has waited. So clients that ask the same take turns, one that asks
 // for little goes ahead of one that keeps slots for long, and whoever waits comes to its turn whatever the others do. A quarter of the slots is never one
 // client's, whoever waits: what costs little finds a slot though somebody has sent many queries that cost much.
@@ -43,11 +45,18 @@ type queue struct {
 	running, aside, waiting int
 	back                    []*waiter // from aside
 	clients                 map[string]*client
-	turn, came              int64 // count the slots that were given, and those who have come
+	costs                   map[string]float64 // of shapes: how long such queries have run of late, seconds
+	turn, came              int64              // count the slots that were given, and those who have come
 }
 
 // halfLife is how soon half of a client's use is forgotten.
 const halfLife = 30 * time.Second
+
+// patienceFor is how often its own expected time a query is overtaken for.
+const patienceFor = 4
+
+// maxShapes is how many shapes of queries are remembered.
+const maxShapes = 1000
 
 // maxIdle is how many clients are remembered that want nothing.
 const maxIdle = 1000
@@ -65,6 +74,7 @@ type client struct {
 // waiter waits for a slot.
 type waiter struct {
 	client *client
+	shape  string
 	since  time.Time
 	came   int64
 	ready  chan struct{} // closed when it has one
@@ -74,13 +84,15 @@ type waiter struct {
 type slot struct {
 	q      *queue
 	client *client
+	shape  string
+	began  time.Time
 }
 
 func newQueue(cfg *Config) *queue {
 	own := cfg.MaxConcurrent - cfg.MaxConcurrent/4
 	return &queue{
 		slots: cfg.MaxConcurrent, own: own, most: cfg.MaxWaiting, yours: max(1, cfg.MaxWaiting/2), patience: cfg.MaxWait,
-		asides: cfg.MaxConcurrent / 2, now: cfg.Now, clients: map[string]*client{},
+		asides: cfg.MaxConcurrent / 2, now: cfg.Now, clients: map[string]*client{}, costs: map[string]float64{},
 	}
 }
 
@@ -93,8 +105,8 @@ func (c *client) use(now time.Time) float64 {
 	return c.used
 }
 
-// acquire waits for a slot.
-func (q *queue) acquire(ctx context.Context, name string) (*slot, error) {
+// acquire waits for a slot for a query of a shape.
+func (q *queue) acquire(ctx context.Context, name, shape string) (*slot, error) {
 	q.mu.Lock()
 	c := q.clients[name]
 	if c == nil {
@@ -102,7 +114,7 @@ func (q *queue) acquire(ctx context.Context, name string) (*slot, error) {
 		q.clients[name] = c
 	}
 	q.came++
-	w := &waiter{client: c, since: q.now(), came: q.came, ready: make(chan struct{})}
+	w := &waiter{client: c, shape: shape, since: q.now(), came: q.came, ready: make(chan struct{})}
 	// It may be given a slot at once: only those who would wait are counted.
 	c.queue = append(c.queue, w)
 	q.waiting++
@@ -110,7 +122,7 @@ func (q *queue) acquire(ctx context.Context, name string) (*slot, error) {
 	select {
 	case <-w.ready:
 		q.mu.Unlock()
-		return &slot{q, c}, nil
+		return &slot{q, c, shape, q.now()}, nil
 	default:
 	}
 	var err error
@@ -130,7 +142,7 @@ func (q *queue) acquire(ctx context.Context, name string) (*slot, error) {
 	defer late.Stop()
 	select {
 	case <-w.ready:
-		return &slot{q, c}, nil
+		return &slot{q, c, shape, q.now()}, nil
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	case <-late.C:
@@ -168,8 +180,9 @@ func (q *queue) give() {
 		if c == nil {
 			return
 		}
-		w := c.queue[0]
-		c.queue = slices.Delete(c.queue, 0, 1)
+		i := q.pick(c)
+		w := c.queue[i]
+		c.queue = slices.Delete(c.queue, i, i+1)
 		q.waiting--
 		q.start(w)
 	}
@@ -201,6 +214,32 @@ func (q *queue) next() (best *client) {
 		}
 	}
 	return best
+}
+
+// pick is the place in a client's queue of the one that goes first.
+func (q *queue) pick(c *client) (best int) {
+	now := q.now()
+	var least float64
+	for i, w := range c.queue {
+		score := patienceFor*q.costs[w.shape] - now.Sub(w.since).Seconds()
+		if i == 0 || score < least {
+			best, least = i, score
+		}
+	}
+	return best
+}
+
+// learn notes how long a query of a shape has run.
+func (q *queue) learn(shape string, took time.Duration) {
+	const fresh = 0.3 // the share of the last one
+	if before, ok := q.costs[shape]; ok {
+		q.costs[shape] = before + fresh*(took.Seconds()-before)
+		return
+	}
+	if len(q.costs) >= maxShapes {
+		clear(q.costs)
+	}
+	q.costs[shape] = took.Seconds()
 }
 
 // free takes a slot of c back.
@@ -243,6 +282,7 @@ func (q *queue) counts() (running, waiting, aside int) {
 func (s *slot) release() {
 	s.q.mu.Lock()
 	defer s.q.mu.Unlock()
+	s.q.learn(s.shape, s.q.now().Sub(s.began))
 	s.q.free(s.client)
 }
 

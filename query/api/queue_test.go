@@ -23,7 +23,7 @@ func testQueue(slots, most int) *queue {
 // order has queries wait while one runs, and tells in which order they get its slot. Each takes a second, or more for a client that says so.
 func order(t *testing.T, q *queue, takes map[string]time.Duration, clients ...string) (got []string) {
 	t.Helper()
-	first, err := q.acquire(t.Context(), "first")
+	first, err := q.acquire(t.Context(), "first", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +31,7 @@ func order(t *testing.T, q *queue, takes map[string]time.Duration, clients ...st
 	var all sync.WaitGroup
 	for i, name := range clients {
 		all.Go(func() {
-			s, err := q.acquire(t.Context(), name)
+			s, err := q.acquire(t.Context(), name, "")
 			if err != nil {
 				t.Error(err)
 				return
@@ -79,6 +79,59 @@ func TestQueueWeighs(t *testing.T) {
 	})
 }
 
+// Of one client's, what is known to cost little goes ahead of what costs much, and that comes to its turn all the same.
+func TestQueueLearns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := testQueue(1, 200)
+		took := map[string]time.Duration{"heavy": 5 * time.Second, "cheap": 100 * time.Millisecond}
+		var mu sync.Mutex
+		var all sync.WaitGroup
+		var got []string
+		ask := func(shape string) {
+			all.Go(func() {
+				s, err := q.acquire(t.Context(), "a", shape)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				got = append(got, shape)
+				mu.Unlock()
+				time.Sleep(took[shape])
+				s.release()
+			})
+			synctest.Wait()
+		}
+		ask("heavy")
+		ask("cheap")
+		all.Wait()
+		got = nil
+		for range 3 {
+			ask("heavy")
+			ask("cheap")
+		}
+		all.Wait()
+		if want := []string{"heavy", "cheap", "cheap", "cheap", "heavy", "heavy"}; !slices.Equal(got, want) {
+			t.Errorf("want %q, have %q", want, got)
+		}
+		// A stream of cheap ones does not keep it from its turn.
+		got = nil
+		ask("cheap")
+		ask("heavy")
+		for range 600 {
+			ask("cheap")
+			time.Sleep(took["cheap"])
+			if slices.Contains(got, "heavy") {
+				break
+			}
+		}
+		all.Wait()
+		if at := slices.Index(got, "heavy"); at < 100 || at > 300 {
+			t.Errorf("its turn came after %d", at)
+		}
+	})
+}
+
 // One client never has all slots; another one finds one at once.
 func TestQueueKeepsSlots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -87,7 +140,7 @@ func TestQueueKeepsSlots(t *testing.T) {
 		var all sync.WaitGroup
 		for range 10 {
 			all.Go(func() {
-				if s, err := q.acquire(ctx, "a"); err == nil {
+				if s, err := q.acquire(ctx, "a", ""); err == nil {
 					<-ctx.Done()
 					s.release()
 				}
@@ -97,7 +150,7 @@ func TestQueueKeepsSlots(t *testing.T) {
 		if running, waiting, _ := q.counts(); running != 3 || waiting != 7 {
 			t.Error(running, waiting)
 		}
-		s, err := q.acquire(t.Context(), "b")
+		s, err := q.acquire(t.Context(), "b", "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -113,7 +166,7 @@ func TestQueueKeepsSlots(t *testing.T) {
 func TestQueueRefuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := testQueue(1, 4)
-		first, err := q.acquire(t.Context(), "first")
+		first, err := q.acquire(t.Context(), "first", "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -121,7 +174,7 @@ func TestQueueRefuses(t *testing.T) {
 		errs := make(chan error, 10)
 		wait := func(ctx context.Context, name string) {
 			go func() {
-				s, err := q.acquire(ctx, name)
+				s, err := q.acquire(ctx, name, "")
 				if err == nil {
 					s.release()
 				}
@@ -131,12 +184,12 @@ func TestQueueRefuses(t *testing.T) {
 		}
 		wait(ctx, "a")
 		wait(t.Context(), "a")
-		if _, err := q.acquire(t.Context(), "a"); !errors.Is(err, errYours) {
+		if _, err := q.acquire(t.Context(), "a", ""); !errors.Is(err, errYours) {
 			t.Error(err)
 		}
 		wait(t.Context(), "b")
 		wait(t.Context(), "c")
-		if _, err := q.acquire(t.Context(), "d"); !errors.Is(err, errBusy) {
+		if _, err := q.acquire(t.Context(), "d", ""); !errors.Is(err, errBusy) {
 			t.Error(err)
 		}
 		mine := errors.New("mine")
@@ -175,7 +228,7 @@ func TestQueueAtRandom(t *testing.T) {
 				time.Sleep(time.Duration(rnd.IntN(20_000)) * time.Millisecond)
 				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rnd.IntN(5000))*time.Millisecond)
 				defer cancel()
-				s, err := q.acquire(ctx, fmt.Sprint(rnd.IntN(8)))
+				s, err := q.acquire(ctx, fmt.Sprint(rnd.IntN(8)), "")
 				if err != nil {
 					return
 				}

@@ -177,6 +177,18 @@ func (c *Client) Histogram(ctx context.Context, r query.Request, step time.Durat
 	return h, nil
 }
 
+// Top asks for the n most frequent values of a field of the records, such as user.id: see where.ParsePath.
+func (c *Client) Top(ctx context.Context, r query.Request, field string, n int) (*query.TopAnswer, error) {
+	v := whatValues(r)
+	v.Set("field", field)
+	v.Set("n", strconv.Itoa(n))
+	top := &query.TopAnswer{}
+	if err := c.object(ctx, wire.Top, v, top); err != nil {
+		return nil, err
+	}
+	return top, nil
+}
+
 // Topics asks which topics there are: those that the token may see.
 func (c *Client) Topics(ctx context.Context) ([]query.TopicInfo, error) {
 	var l wire.TopicList

@@ -100,7 +100,7 @@ func (p *peers) found(address string, about map[string]string) {
 	defer p.mu.Unlock()
 	slots, err := strconv.Atoi(about["slots"])
 	version, group := about["messages"], about["group"]
-	if version != strconv.Itoa(Version) || group != p.cfg.Group || err != nil || slots < 1 || slots > maxSlots {
+	if version != strconv.Itoa(Version) || group != p.cfg.Group || err != nil || slots < 1 || slots > MaxSlots {
 		if !p.strange[address] && len(p.strange) < maxPeers {
 			p.strange[address] = true
 			p.cfg.Logger.Warn("a querier is left out: its buckets or its version are others", "address", address,

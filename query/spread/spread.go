@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"sync"
 	"time"
 
 	"oklog/query"
@@ -68,8 +69,8 @@ func (cfg Config) withDefaults() (Config, error) {
 	if cfg.Slots == 0 {
 		cfg.Slots = DefaultSlots
 	}
-	if cfg.Slots < 1 || cfg.Slots > maxSlots {
-		return cfg, fmt.Errorf("spread queries: %d pieces at a time: want 1 to %d (--spread-slots)", cfg.Slots, maxSlots)
+	if cfg.Slots < 1 || cfg.Slots > MaxSlots {
+		return cfg, fmt.Errorf("spread queries: %d pieces at a time: want 1 to %d (--spread-slots)", cfg.Slots, MaxSlots)
 	}
 	for _, n := range []struct {
 		value *int64
@@ -100,8 +101,8 @@ func (cfg Config) withDefaults() (Config, error) {
 	return cfg, nil
 }
 
-// maxSlots is how many pieces a member works on at most.
-const maxSlots = 1024
+// MaxSlots is how many pieces a member works on at most.
+const MaxSlots = 1024
 
 // Spreader answers queries, together with the other members of its group. Its methods may be called from any number of goroutines.
 type Spreader struct {
@@ -152,14 +153,22 @@ func (s *Spreader) Close() error {
 	return nil
 }
 
-// Run implements query.Runner. Query.Before and Query.After are not looked at: who wants them runs around it.
+// Run implements query.Runner.
 func (s *Spreader) Run(ctx context.Context, q query.Query, emit func(query.Record) error) (*query.Answer, error) {
 	s.peers.refreshSoon()
-	q.Before, q.After = 0, 0
 	if s.cfg.Transport == nil || s.peers.count() == 0 || q.Range.Empty() || emit == nil && !q.CountOnly {
 		return s.cfg.Engine.Run(ctx, q, emit)
 	}
+	if (q.Before != 0 || q.After != 0) && !q.CountOnly {
+		return query.RunContext(ctx, s, s.cfg.Engine, q, emit)
+	}
 	start := s.cfg.now()
+	q.Before, q.After = 0, 0
+	g := &gauge{}
+	if q.Watch != nil {
+		q.Watch(g.cost)
+		q.Watch = nil
+	}
 	survey, err := s.cfg.Engine.Survey(ctx, q, largeSegment(s.cfg.PieceBytes))
 	if err != nil {
 		survey.Answer().Stats.Time.Total = s.cfg.now().Sub(start)
@@ -172,10 +181,33 @@ func (s *Spreader) Run(ctx context.Context, q query.Query, emit func(query.Recor
 	var ans *query.Answer
 	pieces := cut(q.Range, survey.Extents, survey.Hot, pieceSize(stored, s.cfg.PieceBytes))
 	if stored <= s.cfg.SmallBytes || len(pieces) <= 1 {
+		q.Watch = g.set
 		ans, err = survey.Run(ctx, q, emit)
 	} else {
-		ans, err = s.spread(ctx, q, emit, survey, pieces)
+		ans, err = s.spread(ctx, q, emit, survey, pieces, g)
 	}
 	ans.Stats.Time.Total = s.cfg.now().Sub(start)
 	return ans, err
+}
+
+// gauge tells what a query has cost so far, once there is something to tell.
+type gauge struct {
+	mu sync.Mutex
+	of func() query.Stats
+}
+
+func (g *gauge) set(of func() query.Stats) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.of = of
+}
+
+func (g *gauge) cost() query.Stats {
+	g.mu.Lock()
+	of := g.of
+	g.mu.Unlock()
+	if of == nil {
+		return query.Stats{}
+	}
+	return of()
 }

