@@ -92,15 +92,13 @@ func (c *contextRun) fill(batch []output) (n int, err error) {
 				b.done()
 				continue
 			}
-			gen := c.view.gen
-			if err := c.view.moved(b.p, b.info(), b.err); err != nil {
-				return n, err
-			}
-			if c.view.gen > gen {
+			moved, err := c.view.moved(b.p, b.info(), b.err)
+			if moved && err == nil {
 				again = true
-				if err := c.relocate(b); err != nil {
-					return n, err
-				}
+				err = c.relocate(b)
+			}
+			if err != nil {
+				return n, err
 			}
 		}
 		if !again {

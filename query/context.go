@@ -80,8 +80,6 @@ type contextRun struct {
 	hot  []*source
 	held bool // hot is what there is
 	view *view
-	// Chunks that were followed.
-	spare chan *chunk
 
 	lead, trail int // context that is put out before, and after, a match
 	lanes       map[uint32]*lane
@@ -92,40 +90,26 @@ type contextRun struct {
 	matched     int64 // put out; the pieces of a record once
 }
 
-// chunk is some records that match, in order.
-type chunk struct {
-	records []Record
-	text    []byte
-}
-
-func (c *chunk) add(r Record) {
-	at := len(c.text)
-	c.text = append(c.text, r.Text...)
-	r.Text = c.text[at:len(c.text):len(c.text)] // stays good when c.text moves
-	c.records = append(c.records, r)
-}
-
-func (c *chunk) full() bool { return len(c.records) >= chunkRecords || len(c.text) >= chunkBytes }
-
 func (c *contextRun) answer(ctx context.Context, matches Runner) (*Answer, error) {
 	c.lead, c.trail = c.q.Before, c.q.After
 	if c.q.Newest {
 		c.lead, c.trail = c.trail, c.lead
 	}
-	c.lanes, c.spare = map[uint32]*lane{}, make(chan *chunk, 2)
+	c.lanes = map[uint32]*lane{}
 	c.owing.c = c
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	chunks := make(chan *chunk)
+	found := newHandover()
+	defer context.AfterFunc(ctx, found.stop)()
 	var first *Answer
 	var firstErr error
 	var group sync.WaitGroup
 	group.Go(func() {
-		defer close(chunks)
-		first, firstErr = c.find(ctx, matches, chunks)
+		defer found.end()
+		first, firstErr = c.find(ctx, matches, found)
 	})
-	err := c.follow(ctx, chunks)
+	err := c.follow(ctx, found)
 	stopped := errors.Is(err, segment.ErrStop)
 	if err != nil {
 		cancel()
@@ -153,72 +137,29 @@ func (c *contextRun) answer(ctx context.Context, matches Runner) (*Answer, error
 	return first, err
 }
 
-// newChunk is a chunk in memory that was used before, if there is some.
-func (c *contextRun) newChunk() *chunk {
-	select {
-	case k := <-c.spare:
-		return k
-	default:
-		return &chunk{}
-	}
-}
-
-// find has the matches found, and sends them on: as soon as somebody waits for them.
-func (c *contextRun) find(ctx context.Context, matches Runner, chunks chan<- *chunk) (*Answer, error) {
+// find has the matches found, and hands them over.
+func (c *contextRun) find(ctx context.Context, matches Runner, to *handover) (*Answer, error) {
 	q := c.q
-	q.Before, q.After = 0, 0
-	at := c.newChunk()
-	q.Idle = func() {
-		if len(at.records) == 0 {
-			return
+	q.Before, q.After, q.Idle = 0, 0, nil
+	return matches.Run(ctx, q, func(r Record) error {
+		if !to.add(r) {
+			return context.Canceled
 		}
-		select {
-		case chunks <- at:
-			at = c.newChunk()
-		default:
-		}
-	}
-	ans, err := matches.Run(ctx, q, func(r Record) error {
-		at.add(r)
-		if !at.full() {
-			q.Idle()
-			return nil
-		}
-		select {
-		case chunks <- at:
-			at = c.newChunk()
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+		return nil
 	})
-	if len(at.records) > 0 {
-		select {
-		case chunks <- at:
-		case <-ctx.Done():
-		}
-	}
-	return ans, err
 }
 
 // follow puts out the matches and what stands around them.
-func (c *contextRun) follow(ctx context.Context, chunks <-chan *chunk) error {
+func (c *contextRun) follow(ctx context.Context, from *handover) error {
 	for {
-		var next *chunk
-		var ok bool
-		select {
-		case next, ok = <-chunks:
-		default:
-			if c.q.Idle != nil {
-				c.q.Idle()
-			}
-			select {
-			case next, ok = <-chunks:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
+		if c.q.Idle != nil && !from.ready() {
+			c.q.Idle()
 		}
-		if !ok {
+		next := from.take()
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if next == nil {
 			break
 		}
 		if err := c.chunk(ctx, next); err != nil {
@@ -257,12 +198,6 @@ func (c *contextRun) chunk(ctx context.Context, next *chunk) error {
 	// What was found is out before its memory is used again.
 	if err := c.flush(); err != nil {
 		return err
-	}
-	clear(next.records)
-	next.records, next.text = next.records[:0], next.text[:0]
-	select {
-	case c.spare <- next:
-	default:
 	}
 	c.release()
 	return c.view.afford()

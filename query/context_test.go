@@ -1,9 +1,15 @@
 package query
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,7 +35,7 @@ func (s shown) String() string {
 	return mark + s.entry.String()
 }
 
-func show2(t testing.TB, run func(Query, func(Record) error) (*Answer, error), q Query) ([]shown, *Answer) {
+func showAll(t testing.TB, run func(Query, func(Record) error) (*Answer, error), q Query) ([]shown, *Answer) {
 	t.Helper()
 	var got []shown
 	ans, err := run(q, func(r Record) error {
@@ -111,17 +117,21 @@ func naiveContext(all []entry, q Query, p match.Pattern) (want []shown, count in
 
 func sameShown(t testing.TB, want, have []shown) {
 	t.Helper()
+	equal := func(a, b shown) bool {
+		return a.id == b.id && slices.Equal(a.source, b.source) && a.text == b.text && a.piece == b.piece && a.context == b.context && a.apart == b.apart
+	}
 	for i := range max(len(want), len(have)) {
 		w, h := "nothing", "nothing"
-		if i < len(want) {
+		switch {
+		case i < len(want) && i < len(have) && equal(want[i], have[i]):
+			continue
+		case i < len(want):
 			w = want[i].String()
 		}
 		if i < len(have) {
 			h = have[i].String()
 		}
-		if w != h {
-			t.Fatalf("record %d of %d: want %s, have %s (of %d)", i, len(want), w, h, len(have))
-		}
+		t.Fatalf("record %d of %d: want %.300s, have %.300s (of %d)", i, len(want), w, h, len(have))
 	}
 }
 
@@ -143,6 +153,22 @@ func fewSources(rnd *rand.Rand, all []entry) []segment.Source {
 	return sources
 }
 
+// mixed makes records of sources that go on at the same time.
+func mixed(rnd *rand.Rand, n int) (all []entry) {
+	sources := 2 + rnd.IntN(4)
+	for s := range sources {
+		session := rnd.Uint64N(segment.MaxSession)
+		ms := uint64(day0.UnixMilli()) + 23*3600*1000
+		step := uint64(1) << rnd.IntN(20)
+		for i := range n / sources {
+			ms += rnd.Uint64N(step)
+			all = append(all, entry{id: segment.MakeID(ms, session, uint32(i)), text: fmt.Sprintf("line %d of %d status=%d", i, s, 200+100*rnd.IntN(4))})
+		}
+	}
+	slices.SortFunc(all, byID)
+	return all
+}
+
 // Context over any layout of segments and batches is what it is over a list of all records.
 func TestContextOracle(t *testing.T) {
 	for seed := range uint64(24) {
@@ -150,6 +176,9 @@ func TestContextOracle(t *testing.T) {
 			t.Parallel()
 			rnd := rand.New(rand.NewPCG(seed, 7))
 			all := world(rnd, 50+rnd.IntN(800))
+			if seed%2 == 1 {
+				all = mixed(rnd, 50+rnd.IntN(800))
+			}
 			fewSources(rnd, all)
 			b := objstore.NewMemory("test", time.Now)
 			hot := scatter(t, rnd, b, "web", all)
@@ -184,12 +213,237 @@ func TestContextOracle(t *testing.T) {
 						return RunContext(t.Context(), e, newEngine(t, cfg), q, emit)
 					}
 				}
-				have, ans := show2(t, run, q)
+				have, ans := showAll(t, run, q)
 				sameShown(t, want, have)
 				if ans.Partial() || ans.Count != count || ans.Stats.Records.Found != int64(len(want)) {
 					t.Fatalf("%+v %+v: count %d, want %d; found %d, want %d; %v", q, p, ans.Count, count, ans.Stats.Records.Found, len(want), ans.Problems)
 				}
 			}
 		})
+	}
+}
+
+func runner(t *testing.T, e *Engine) func(Query, func(Record) error) (*Answer, error) {
+	return func(q Query, emit func(Record) error) (*Answer, error) { return e.Run(t.Context(), q, emit) }
+}
+
+// A compactor replaces segments under a running query with context.
+func TestContextCompactedUnderway(t *testing.T) {
+	for seed := range uint64(30) {
+		rnd := rand.New(rand.NewPCG(seed, 10))
+		mem := objstore.NewMemory("test", time.Now)
+		all := world(rnd, 1000)
+		if seed%3 == 1 {
+			all = mixed(rnd, 1000)
+		}
+		fewSources(rnd, all)
+		var keys []string
+		for chunk := range slices.Chunk(all, 100) {
+			keys = append(keys, store(t, mem, "web", 0, 500, chunk)...)
+		}
+		p := match.Pattern{Texts: []string{[]string{"Error", "status=500", "10.0.1.", "line 7"}[rnd.IntN(4)]}}
+		q := Query{Topic: "web", Range: everything(), Newest: seed%2 == 1, Pattern: compile(t, p), Before: rnd.IntN(5), After: 1 + rnd.IntN(5)}
+		var once sync.Once
+		var gets atomic.Int64
+		when := rnd.Int64N(160)
+		b := &bucketFunc{Bucket: mem, get: func(ctx context.Context, key string, off int64, p []byte) (int, error) {
+			if gets.Add(1) > when {
+				once.Do(func() {
+					store(t, mem, "web", 1, 900, all)
+					for _, k := range keys {
+						if err := mem.Delete(context.Background(), k); err != nil {
+							t.Error(err)
+						}
+					}
+				})
+			}
+			return mem.Get(ctx, key, off, p)
+		}}
+		want, count := naiveContext(all, q, p)
+		have, ans := showAll(t, runner(t, newEngine(t, Config{Bucket: b, MaxBytes: 3000, Fetches: 2})), q)
+		sameShown(t, want, have)
+		if ans.Partial() || ans.Count != count {
+			t.Fatalf("count %d of %d, %v", ans.Count, count, ans.Problems)
+		}
+	}
+}
+
+// What cannot be read is a problem of the answer, told once, and the context is what there is besides.
+func TestContextDamage(t *testing.T) {
+	for _, newest := range []bool{false, true} {
+		b := objstore.NewMemory("test", time.Now)
+		one, two := lines(1, day0, 300), lines(2, day0.Add(10*time.Second), 300)
+		for i := range two {
+			two[i].source = one[0].source
+		}
+		store(t, b, "web", 0, 2000, one)
+		keys := store(t, b, "web", 0, 2000, two)
+		replace(t, b, keys[0], []byte("damaged"))
+		p := match.Pattern{Texts: []string{one[150].text}}
+		q := Query{Topic: "web", Range: everything(), Newest: newest, Pattern: compile(t, p), Before: 200, After: 200}
+		want, _ := naiveContext(one, q, p)
+		have, ans := showAll(t, runner(t, newEngine(t, Config{Bucket: b})), q)
+		sameShown(t, want, have)
+		if len(ans.Problems) != 1 || ans.Problems[0].Key != keys[0] || !errors.Is(ans.Problems[0].Err, segment.ErrCorrupt) {
+			t.Errorf("problems: %v", ans.Problems)
+		}
+	}
+}
+
+// A rare match costs as little with context as without: also where its source is silent for long, since only IDs are read then.
+func TestContextCost(t *testing.T) {
+	mem := objstore.NewMemory("test", time.Now)
+	busy, _ := segment.ParseSource([]string{"host=busy"})
+	quiet, _ := segment.ParseSource([]string{"host=quiet"})
+	rnd := rand.New(rand.NewPCG(1, 3))
+	var all []entry
+	for i := range 20_000 {
+		e := entry{segment.MakeID(uint64(day0.UnixMilli())+uint64(i), 1, uint32(i)), busy, fmt.Sprintf("%x some text %x", rnd.Uint64(), rnd.Uint64()), 0}
+		if i%2000 == 1000 {
+			_, _, counter := segment.SplitID(e.id)
+			e.id, e.source = segment.MakeID(uint64(day0.UnixMilli())+uint64(i), 2, counter), quiet
+		}
+		all = append(all, e)
+	}
+	for chunk := range slices.Chunk(all, 5000) {
+		store(t, mem, "web", 1, 10_000, chunk)
+	}
+	e := newEngine(t, Config{Bucket: mem})
+	for _, i := range []int{7777, 9000} {
+		p := match.Pattern{Texts: []string{all[i].text}}
+		q := Query{Topic: "web", Range: everything(), Pattern: compile(t, p), Before: 2, After: 2}
+		want, _ := naiveContext(all, q, p)
+		have, ans := showAll(t, runner(t, e), q)
+		sameShown(t, want, have)
+		if len(want) != 5 || ans.Stats.Blocks.Read > 8 || ans.Stats.Blocks.Total < 80 || ans.Stats.Listings != 1 {
+			t.Errorf("%d: %d records, %+v", i, len(want), ans.Stats)
+		}
+	}
+	// The bound on what is read holds for context, too.
+	q := Query{Topic: "web", Range: everything(), Before: 1, MaxBytes: 1000}
+	if _, err := e.Run(t.Context(), q, func(Record) error { return nil }); err == nil {
+		t.Error("no error")
+	} else if _, ok := errors.AsType[*TooMuchError](err); !ok {
+		t.Error(err)
+	}
+}
+
+// Context larger than what is taken at once comes whole.
+func TestContextLarge(t *testing.T) {
+	mem := objstore.NewMemory("test", time.Now)
+	source, _ := segment.ParseSource([]string{"host=h"})
+	var all []entry
+	for i := range 120 {
+		text := "small"
+		if i >= 60 {
+			text = strings.Repeat(fmt.Sprint(i), 200_000)
+		}
+		all = append(all, entry{segment.MakeID(uint64(day0.UnixMilli())+uint64(i), 1, uint32(i)), source, text, 0})
+	}
+	all[59].text = "needle"
+	store(t, mem, "web", 0, 0, all)
+	for _, newest := range []bool{false, true} {
+		p := match.Pattern{Texts: []string{"needle"}}
+		q := Query{Topic: "web", Range: everything(), Newest: newest, Pattern: compile(t, p), Before: 100, After: 100}
+		want, _ := naiveContext(all, q, p)
+		have, _ := showAll(t, runner(t, newEngine(t, Config{Bucket: mem})), q)
+		if len(have) != 120 {
+			t.Errorf("%d records", len(have))
+		}
+		sameShown(t, want, have)
+	}
+}
+
+// The first match is put out, with what leads to it, while later objects cannot be read yet.
+func TestContextStreams(t *testing.T) {
+	mem := objstore.NewMemory("test", time.Now)
+	var last string
+	for i := range 10 {
+		last = store(t, mem, "web", 0, 0, lines(1, day0.Add(time.Duration(i)*time.Hour), 100))[0]
+	}
+	first := make(chan struct{})
+	b := &bucketFunc{Bucket: mem, get: func(ctx context.Context, key string, off int64, p []byte) (int, error) {
+		if key == last {
+			select {
+			case <-first: // only then
+			case <-ctx.Done():
+				return 0, ctx.Err()
+			}
+		}
+		return mem.Get(ctx, key, off, p)
+	}}
+	n := 0
+	q := Query{Topic: "web", Range: everything(), Before: 2, Idle: func() {
+		if n == 900 {
+			n++
+			close(first)
+		}
+	}}
+	if _, err := newEngine(t, Config{Bucket: b}).Run(t.Context(), q, func(Record) error { n++; return nil }); err != nil || n != 1001 {
+		t.Errorf("%d records, %v", n, err)
+	}
+}
+
+func TestContextEnds(t *testing.T) {
+	mem := objstore.NewMemory("test", time.Now)
+	for i := range 40 {
+		store(t, mem, "web", 0, 300, lines(1, day0.Add(time.Duration(i)*time.Minute), 100))
+	}
+	q := Query{Topic: "web", Range: everything(), Before: 1, After: 1, Pattern: compile(t, match.Pattern{Texts: []string{"7"}})}
+	for n := range 60 {
+		ctx, cancel := context.WithCancel(t.Context())
+		var calls atomic.Int64
+		b := &bucketFunc{Bucket: mem, get: func(ctx context.Context, key string, off int64, p []byte) (int, error) {
+			if calls.Add(1) >= int64(n) {
+				cancel()
+				<-ctx.Done()
+				return 0, ctx.Err()
+			}
+			return mem.Get(ctx, key, off, p)
+		}}
+		if _, err := newEngine(t, Config{Bucket: b, MaxBytes: 2000}).Run(ctx, q, func(Record) error { return nil }); !errors.Is(err, context.Canceled) {
+			t.Fatalf("after %d reads: %v", n, err)
+		}
+		cancel()
+	}
+	e := newEngine(t, Config{Bucket: mem})
+	cause := errors.New("no room")
+	if _, err := e.Run(t.Context(), q, func(Record) error { return cause }); !errors.Is(err, cause) {
+		t.Errorf("have %v", err)
+	}
+	n := 0
+	ans, err := e.Run(t.Context(), q, func(Record) error {
+		if n++; n == 3 {
+			return segment.ErrStop
+		}
+		return nil
+	})
+	if err != nil || ans.Count == 0 || ans.Count > 3 || ans.Stats.Records.Found != 3 {
+		t.Errorf("%+v %v", ans, err)
+	}
+	// Listings and batches that fail.
+	failing := &bucketFunc{Bucket: mem}
+	lists := 0
+	failing.list = func(ctx context.Context, prefix, after string) iter.Seq2[objstore.Info, error] {
+		if lists++; lists > 1 {
+			return func(yield func(objstore.Info, error) bool) { yield(objstore.Info{}, cause) }
+		}
+		return mem.List(ctx, prefix, after)
+	}
+	if _, err := newEngine(t, Config{Bucket: failing}).Run(t.Context(), q, func(Record) error { return nil }); !errors.Is(err, cause) {
+		t.Errorf("have %v", err)
+	}
+	if _, err := newEngine(t, Config{Bucket: mem, Hot: &batches{err: cause}}).Run(t.Context(), q, func(Record) error { return nil }); !errors.Is(err, cause) {
+		t.Errorf("have %v", err)
+	}
+	q.CountOnly = true
+	if ans, err := e.Run(t.Context(), q, nil); err != nil || ans.Count == 0 {
+		t.Errorf("%+v %v", ans, err)
+	}
+	q.CountOnly, q.Before = false, -1
+	for _, bad := range []Query{q, {Topic: "web", Before: MaxContext + 1}, {Topic: "a/b", After: 1}} {
+		if ans, err := e.Run(t.Context(), bad, func(Record) error { return nil }); err == nil || ans == nil {
+			t.Errorf("%+v: no error", bad)
+		}
 	}
 }

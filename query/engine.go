@@ -60,7 +60,8 @@ type Query struct {
 	Newest  bool           // the newest record first
 	Limit   int64          // records that match to put out at most; 0: no limit
 	// Before and After are how many records of the same source are put out around each that matches, as far as they are in the range.
-	// Before are the older ones, also where the newest come first.
+	// Before are the older ones, also where the newest come first. With either, records are in the order that RunContext tells. A limit counts
+	// matches: what stands around the last one is put out, and is context, whether it matches or not.
 	Before, After int
 	// Brute reads every block, whatever the filters say.
 	Brute bool
@@ -112,7 +113,7 @@ type Record struct {
 	// Joined says that it belongs to the record before it, without anything in between: both are pieces of
 	// one that was cut. (Newest first, the piece before it is the later one.)
 	Joined bool
-	// Context says that it does not match: it stands beside one that does.
+	// Context says that it is not one of the matches: it stands beside one.
 	Context bool
 	// Apart says that it does not follow, among the records of its source, on one that was put out; it is told with Query.Before or
 	// After, and not of the first record.

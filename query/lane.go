@@ -256,12 +256,14 @@ func (c *contextRun) drain(id ulid.ULID) error {
 		switch {
 		case err != nil:
 			return err
+		case found && at.id != l.bound:
+			l.bound = at.id // another lane may come first
 		case found && at.id != id:
 			if err := c.put(output{Record: Record{Context: true}, at: at, number: l.number}); err != nil {
 				return err
 			}
 			l.fwd.pass(at.id)
-			l.shown, l.bound = at.id, at.id
+			l.shown = at.id
 			l.owed--
 		case ended:
 			l.owed = 0

@@ -42,6 +42,7 @@ type view struct {
 type part struct {
 	*source
 	numbers []uint32 // of its sources, ascending; nil: it was not opened yet
+	stale   bool     // it is of a view before this one
 	bad     bool     // it cannot be read; the answer says so. Of the goroutine of the query, as is the rest of view
 }
 
@@ -206,6 +207,9 @@ func (v *view) refresh() error {
 		p.sc = v.sc
 		parts = append(parts, p)
 	}
+	for _, p := range known {
+		p.stale = true
+	}
 	v.mu.Lock()
 	for key, i := range v.kept {
 		if known[key.p.key] == key.p && !key.p.hot {
@@ -217,14 +221,18 @@ func (v *view) refresh() error {
 	return nil
 }
 
-// moved deals with err about p: it is nil when there is a new view, or when the answer says what is lacking and the query goes on without.
-func (v *view) moved(p *part, info *segment.BlockInfo, err error) error {
+// moved deals with err about p: again is true when it is no part of the view, of a new one now perhaps. Otherwise the answer
+// says what is lacking, and the query goes on without.
+func (v *view) moved(p *part, info *segment.BlockInfo, err error) (again bool, _ error) {
 	if ctxErr := v.ctx.Err(); ctxErr != nil {
-		return ctxErr
+		return false, ctxErr
+	}
+	if p.stale {
+		return true, nil
 	}
 	if errors.Is(err, objstore.ErrNotFound) && !v.gone[p.key] && v.gen < maxListings {
 		v.gone[p.key] = true
-		return v.refresh()
+		return true, v.refresh()
 	}
 	problem := Problem{Key: p.key, First: p.first, Last: p.last, Err: err}
 	if errors.Is(err, objstore.ErrNotFound) {
@@ -237,7 +245,7 @@ func (v *view) moved(p *part, info *segment.BlockInfo, err error) error {
 		p.bad = true
 	}
 	v.ans.note(problem)
-	return nil
+	return false, nil
 }
 
 // number is that of a source.

@@ -138,7 +138,8 @@ func (w *walker) advance(s *stream) (more bool, err error) {
 			w.readAhead(s.p)
 		}
 		if s.seg, err = w.v.open(s.p); err != nil {
-			return false, w.v.moved(s.p, nil, err)
+			_, err := w.v.moved(s.p, nil, err)
+			return false, err
 		}
 		if s.p.lacks(w.number) {
 			w.opened++
@@ -154,7 +155,7 @@ func (w *walker) advance(s *stream) (more bool, err error) {
 	if s.ids == nil {
 		ids, err := w.v.ids(s.p, s.seg, s.block)
 		if err != nil {
-			if err := w.v.moved(s.p, &s.seg.Blocks[s.block], err); err != nil || s.p.bad {
+			if again, err := w.v.moved(s.p, &s.seg.Blocks[s.block], err); again || err != nil || s.p.bad {
 				return false, err
 			}
 			return w.leave(s), nil

@@ -257,8 +257,8 @@ func parseSources(t testing.TB, texts ...string) *Sources {
 	return s
 }
 
-// mixed are records of several sources, in turn.
-func mixed(n int) (all []entry) {
+// anyOf are records of several sources, in turn.
+func anyOf(n int) (all []entry) {
 	for i := range n {
 		session := uint64(10 + i%3)
 		source, _ := segment.ParseSource([]string{fmt.Sprintf("host=web%d", i%3), "job=test"})
@@ -271,7 +271,7 @@ func mixed(n int) (all []entry) {
 // Sources are told apart within a block, in batches that are not flushed, and by what a segment's table says.
 func TestSourcesOfSegments(t *testing.T) {
 	b := objstore.NewMemory("test", time.Now)
-	all := mixed(900)
+	all := anyOf(900)
 	store(t, b, "web", 0, 3000, all[:600])
 	hot := &batches{}
 	for _, body := range encode(t, 0, 500, all[600:]) {

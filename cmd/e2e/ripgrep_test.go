@@ -60,6 +60,15 @@ type way struct {
 func ways() []way {
 	return []way{
 		{"direct", func(_ *testing.T, bucket string) []string { return []string{"--bucket", bucket} }},
+		{"server", func(t *testing.T, bucket string) []string {
+			s := spawn(t, "oklog", "serve", "--bucket", bucket, "--listen", "127.0.0.1:0")
+			s.awaitOutput("answering queries")
+			url := regexp.MustCompile(`url=(http://[0-9.:]+)`).FindStringSubmatch(s.output())
+			if url == nil {
+				t.Fatalf("no address in %s", s.output())
+			}
+			return []string{"--server", url[1]}
+		}},
 	}
 }
 

@@ -11,12 +11,15 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/oklog/ulid/v2"
 )
 
 // tailed is a tail that runs, and what it has printed.
 type tailed struct {
 	mu      sync.Mutex
 	at      map[string]time.Time // when a line was printed
+	read    map[string]time.Time // when the forwarder read it: its ULID says so
 	twice   []string
 	skipped int64
 	told    []string // on standard error
@@ -24,7 +27,7 @@ type tailed struct {
 	done    sync.WaitGroup
 }
 
-// startTail runs oklog-query tail until the test ends.
+// startTail runs oklog-query tail, which has to print ULIDs (--ulid), until the test ends.
 func startTail(t *testing.T, s *system, args ...string) *tailed {
 	t.Helper()
 	cmd := exec.Command(filepath.Join(bin, "oklog-query"), slices.Concat([]string{"tail", "--nats", s.natsURL}, s.bucketFlags(), args)...)
@@ -40,15 +43,19 @@ func startTail(t *testing.T, s *system, args ...string) *tailed {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	tl := &tailed{at: map[string]time.Time{}, cmd: cmd}
+	tl := &tailed{at: map[string]time.Time{}, read: map[string]time.Time{}, cmd: cmd}
 	tl.done.Go(func() {
 		for in := bufio.NewScanner(out); in.Scan(); {
 			now := time.Now()
+			id, line, _ := strings.Cut(in.Text(), " ")
 			tl.mu.Lock()
-			if _, ok := tl.at[in.Text()]; ok {
-				tl.twice = append(tl.twice, in.Text())
+			if _, ok := tl.at[line]; ok {
+				tl.twice = append(tl.twice, line)
 			}
-			tl.at[in.Text()] = now
+			tl.at[line] = now
+			if id, err := ulid.ParseStrict(id); err == nil {
+				tl.read[line] = ulid.Time(id.Time())
+			}
 			tl.mu.Unlock()
 		}
 	})
@@ -124,7 +131,7 @@ func TestTailThroughRestarts(t *testing.T) {
 		t.Fatal(err)
 	}
 	fwd := spawn(t, "oklog", "forward", "--nats", s.natsURL, "--topic", "t", "--follow", "--state", t.TempDir(), path)
-	tl := startTail(t, s, "--topic", "t")
+	tl := startTail(t, s, "--topic", "t", "--ulid")
 	eventually(t, "the first line is printed", func() bool { return tl.has("the first line") })
 
 	// The writer goes on whatever happens.
@@ -187,7 +194,7 @@ func TestTailThroughRestarts(t *testing.T) {
 	if n := int64(len(tl.at)) + tl.skipped; n != int64(len(written))+1 {
 		t.Errorf("%d lines are printed and %d skipped, of %d", len(tl.at), tl.skipped, len(written)+1)
 	}
-	var all, calm []time.Duration
+	var all, calm, reading, coming []time.Duration
 	for line, at := range tl.at {
 		w, ok := written[line]
 		if !ok {
@@ -199,9 +206,12 @@ func TestTailThroughRestarts(t *testing.T) {
 		all = append(all, at.Sub(w))
 		if !slices.ContainsFunc(outages, func(o [2]time.Time) bool { return w.After(o[0].Add(-time.Second)) && w.Before(o[1]) }) {
 			calm = append(calm, at.Sub(w))
+			reading = append(reading, max(tl.read[line].Sub(w), 0))
+			coming = append(coming, at.Sub(tl.read[line]))
 		}
 	}
 	t.Logf("%d lines, %d skipped; from the file to the output: outside of restarts %s; with them %s", len(written), tl.skipped, percentiles(calm), percentiles(all))
+	t.Logf("outside of restarts: until it was read %s; from there to the output %s", percentiles(reading), percentiles(coming))
 	if code := fwd.stop(); code != 0 {
 		t.Errorf("the forwarder ends with %d", code)
 	}

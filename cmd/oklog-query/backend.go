@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"oklog/query"
+	"oklog/query/where"
 )
 
 // question is a request with what the command wants to hear while it is answered.
@@ -33,6 +34,8 @@ type searcher interface {
 // counter counts records.
 type counter interface {
 	Histogram(ctx context.Context, q question, step time.Duration) (*query.HistogramAnswer, error)
+	// Top gives the n most frequent values of a field.
+	Top(ctx context.Context, q question, field where.Path, n int) (*query.TopAnswer, error)
 }
 
 // catalogue tells what there is to search.

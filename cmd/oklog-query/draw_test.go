@@ -117,9 +117,37 @@ func TestHistogram(t *testing.T) {
 	}
 }
 
+func TestTop(t *testing.T) {
+	b, url := folder(t)
+	store(t, b, "web", at, plain(`{"path":"/","n":1}`, `{"path":"/","n":2}`, `{"path":"/a b","n":1}`, `path=/ n=3`, `{"n":"x\ny"}`, "nothing at all"))
+	args := []string{"--bucket", url, "--topic", "web", "--from", "2026-11-22", "--to", "2026-11-23"}
+	for _, c := range []struct {
+		args, want, wantErr string
+		code                int
+	}{
+		{"--top path", "/     3   75.0%  " + strings.Repeat("█", 62) + "\n/a b  1   25.0%  " + strings.Repeat("█", 20) + "▋\n", "", 0},
+		{"--top path -m1", "/  3   75.0%  " + strings.Repeat("█", 65) + "\n", "", 0},
+		{"--top n --json --where n=1", `{"value":"1","count":2}` + "\n", "", 0},
+		{"--top n -e x", "\"x\\ny\"  1  100.0%  " + strings.Repeat("█", 60) + "\n", "", 0},
+		{"--top absent", "", "oklog-query: warning: none of the records has the field: absent: 6 records were found\n", 1},
+		{"--top path nowhere", "", "", 1},
+		{"--top a[ x", "", "...", 2},
+		{"--top a --histogram x", "", "oklog-query: --histogram and --top are different questions: ask one after the other\n", 2},
+	} {
+		out, errs, code := call(t, append(slices.Clone(args), strings.Fields(c.args)...)...)
+		if out != c.want || errs != c.wantErr && c.wantErr != "..." || code != c.code {
+			t.Errorf("%s: want (%d)\n%s%s\nhave (%d)\n%s%s", c.args, c.code, c.want, c.wantErr, code, out, errs)
+		}
+	}
+}
+
 func TestProgress(t *testing.T) {
 	var s query.Stats
-	if have, want := progressLine(s, 0, 1500*time.Millisecond, 80), "1 s: listing, 0 segments so far"; have != want {
+	if have, want := progressLine(s, 3, 2*time.Second, 80), "2 s: 3 records found"; have != want {
+		t.Errorf("want %s, have %s", want, have)
+	}
+	s.Segments.Listed = 12
+	if have, want := progressLine(s, 0, 1500*time.Millisecond, 80), "1 s: listing, 12 segments so far"; have != want {
 		t.Errorf("want %s, have %s", want, have)
 	}
 	s.Blocks = query.BlockStats{Total: 40, OutOfRange: 1, Pruned: 20, Read: 4}

@@ -28,7 +28,7 @@ const shortHelp = `oklog-query finds records in the logs of object storage, as g
    --from 2d     begin: 5m, 2d, 2026-11-22T17:10     --to            end, the same
    --last 15m    the last quarter of an hour         --newest        newest first
    --source host=web1                                --json          an object a line
-   --where 'level=error AND status>=500'             --histogram     when
+   --where 'level=error AND status>=500'             --histogram, --top FIELD
 
    oklog-query topics                     what topics there are; sources: who writes to one
    oklog-query ls, cat                    what is stored, and the records of one segment
@@ -52,6 +52,7 @@ Daily use, with the buckets and the topic in a profile:
    oklog-query --from 7d -c -w 500              how many
    oklog-query -l OOM                           which sources; -lc: how many each
    oklog-query --histogram -i error             when: a bar for each stretch of time
+   oklog-query --top path --where 'status>=500' where: the values that a field has most often
    oklog-query -o -E 'user=\w+' | sort | uniq -c
    oklog-query --source host=~web.* --show-source -v GET
 

@@ -2,8 +2,10 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"text/tabwriter"
@@ -12,6 +14,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"oklog/cmd/internal/flags"
+	"oklog/query"
 )
 
 // longFlags are those of commands that list.
@@ -203,14 +206,7 @@ func doStats(ctx context.Context, c *cli.Context, s streams) (int, error) {
 	if opts.look.json {
 		err = writeJSON(w, est)
 	} else {
-		tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-		st := &est.Answer.Stats
-		fmt.Fprintf(tw, "segments\t%d of %d in the range\n", est.Segments, st.Segments.InRange+st.Segments.HotUsed)
-		fmt.Fprintf(tw, "filters\t%s\n", filters(opts, est.Answer))
-		fmt.Fprintf(tw, "blocks\t%d of %d: %d are out of the range, %d cannot match\n", est.Blocks, st.Blocks.Total, st.Blocks.OutOfRange, st.Blocks.Pruned)
-		fmt.Fprintf(tw, "bytes\t%s in %d range reads: %d records, %s of text\n", size(est.Bytes), est.Reads, est.Records, size(est.Text))
-		fmt.Fprintf(tw, "to tell\t%s in %d range reads and %d pages of listings, %s from the cache\n", size(st.Requests.Fetched), st.Requests.Gets, st.Requests.Lists, size(st.Requests.Cached))
-		err = tw.Flush()
+		err = writeEstimate(w, opts, est)
 	}
 	if e := w.Flush(); err == nil {
 		err = e
@@ -219,12 +215,28 @@ func doStats(ctx context.Context, c *cli.Context, s streams) (int, error) {
 		return code, err
 	}
 	switch {
-	case est.Answer.Partial():
+	case est.Answer != nil && est.Answer.Partial():
 		warnPartial(s.stderr, est.Answer)
 		return exitTrouble, nil
 	case est.Blocks == 0:
-		hint(ctx, s.stderr, b, opts, est.Answer)
+		hint(ctx, s.stderr, b, opts, cmp.Or(est.Answer, &query.Answer{}))
 		return exitNone, nil
 	}
 	return exitFound, nil
+}
+
+// writeEstimate prints a table. A server tells sums alone.
+func writeEstimate(w io.Writer, opts options, est query.Estimate) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	if est.Answer == nil {
+		fmt.Fprintf(tw, "segments\t%d\nblocks\t%d\nbytes\t%s\n", est.Segments, est.Blocks, size(est.Bytes))
+		return tw.Flush()
+	}
+	st := &est.Answer.Stats
+	fmt.Fprintf(tw, "segments\t%d of %d in the range\n", est.Segments, st.Segments.InRange+st.Segments.HotUsed)
+	fmt.Fprintf(tw, "filters\t%s\n", filters(opts, est.Answer))
+	fmt.Fprintf(tw, "blocks\t%d of %d: %d are out of the range, %d cannot match\n", est.Blocks, st.Blocks.Total, st.Blocks.OutOfRange, st.Blocks.Pruned)
+	fmt.Fprintf(tw, "bytes\t%s in %d range reads: %d records, %s of text\n", size(est.Bytes), est.Reads, est.Records, size(est.Text))
+	fmt.Fprintf(tw, "to tell\t%s in %d range reads and %d pages of listings, %s from the cache\n", size(st.Requests.Fetched), st.Requests.Gets, st.Requests.Lists, size(st.Requests.Cached))
+	return tw.Flush()
 }

@@ -18,6 +18,7 @@ import (
 	"oklog/objstore/segment"
 	"oklog/query"
 	"oklog/query/cache"
+	"oklog/query/where"
 )
 
 // local answers with an engine of its own, over buckets and a stream.
@@ -100,6 +101,11 @@ func (l *local) hotTopics() query.HotTopics {
 // Histogram implements backend.
 func (l *local) Histogram(ctx context.Context, q question, step time.Duration) (*query.HistogramAnswer, error) {
 	return query.Histogram(ctx, l.engine, l.watched(q), step)
+}
+
+// Top implements backend.
+func (l *local) Top(ctx context.Context, q question, field where.Path, n int) (*query.TopAnswer, error) {
+	return query.Top(ctx, l.engine, l.watched(q), field, n)
 }
 
 // Sources implements backend.

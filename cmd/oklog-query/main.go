@@ -5,7 +5,8 @@
 //	environment ┼─▶ options ──▶ backend ──▶ sink ──▶ standard output
 //	profile ────┘    (query.Request)  │       │
 //	                                  │       └─ records, counts, sources, bars
-//	                                  └─ local: query.Engine over buckets (--bucket) and a stream (--nats)
+//	                                  ├─ local: query.Engine over buckets (--bucket) and a stream (--nats)
+//	                                  └─ remote: query/client, and oklog serve behind it (--server)
 package main
 
 import (
@@ -117,6 +118,9 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 	app.Action = func(c *cli.Context) (err error) {
 		code = exitTrouble
 		if err := applyProfile(c, args, s.log); err != nil {
+			return err
+		}
+		if err := preferSaid(c, args); err != nil {
 			return err
 		}
 		code, err = cmd.do(ctx, c, s)

@@ -16,6 +16,7 @@ import (
 	"oklog/objstore/segment"
 	"oklog/query"
 	"oklog/query/cache"
+	"oklog/query/client"
 )
 
 // place is where segments are.
@@ -27,6 +28,7 @@ type place struct {
 // options are the arguments of a search, checked.
 type options struct {
 	place
+	server *client.Config // nil: the buckets and the stream themselves
 	stream *stream.Config // nil without --nats
 	maxHot int64          // bytes
 	cache  cache.Config   // of nothing, without --cache
@@ -37,6 +39,7 @@ type options struct {
 
 	show   show
 	step   time.Duration // of a histogram; 0: what fits
+	top    top
 	look   look
 	stats  bool
 	screen screen
@@ -110,6 +113,7 @@ func outputFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "list-sources", Aliases: []string{"l", "files-with-matches"}, Category: catOutput, Usage: "print only the sources that have matches"},
 		&cli.BoolFlag{Name: "only-matching", Aliases: []string{"o"}, Category: catOutput, Usage: "print what matches alone, each match on a line"},
 		&flags.Optional{StringFlag: &cli.StringFlag{Name: "histogram", Category: catOutput, Usage: "draw how many records there are by time, a row for each `STEP` (10s, 5m, 1d; in UTC), or for one that fits"}, Alone: automatic},
+		&cli.StringFlag{Name: "top", Category: catOutput, Usage: "print the most frequent values of `FIELD` (user.id, items[].price), and how many records have them; -m is how many values", DefaultText: "10 of them"},
 		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Category: catOutput, Usage: "print nothing: the exit status tells"},
 		&cli.StringFlag{Name: "color", Aliases: []string{"colour"}, Category: catOutput, Usage: "`WHEN` to use colours: auto (on a terminal, without NO_COLOR), always or never", DefaultText: "auto"},
 	}
@@ -141,7 +145,7 @@ func costFlags() []cli.Flag {
 
 // placeFlags say where records are.
 func placeFlags() []cli.Flag {
-	return slices.Concat(flags.Buckets(), []cli.Flag{writeQuorum()},
+	return slices.Concat(flags.Buckets(), []cli.Flag{writeQuorum()}, serverFlags(),
 		flags.NATS("`URL` of the NATS server: records that are not flushed yet are found, too"))
 }
 
@@ -198,8 +202,11 @@ func parseOptions(c *cli.Context, sc screen, now time.Time, log *slog.Logger) (o
 	opts.explicit = len(c.StringSlice("e")) > 0
 	r := &opts.request
 	r.CountOnly = opts.show == showCount || opts.show == showNothing
-	if opts.show == showNothing {
+	switch opts.show {
+	case showNothing:
 		r.Limit = 1 // that there is one is enough
+	case showTop:
+		r.Limit = 0 // that is of the values
 	}
 	if opts.show != showRecords {
 		r.Before, r.After = 0, 0
@@ -213,6 +220,9 @@ func parseOptions(c *cli.Context, sc screen, now time.Time, log *slog.Logger) (o
 
 // parsePlaces reads where records are.
 func parsePlaces(c *cli.Context, log *slog.Logger) (opts options, err error) {
+	if opts.server, err = parseServer(c); opts.server != nil || err != nil {
+		return opts, err
+	}
 	if opts.place, err = parsePlace(c); err != nil {
 		return opts, err
 	}
@@ -319,6 +329,11 @@ func parseContext(c *cli.Context) (before, after int, err error) {
 func (opts *options) parseShow(c *cli.Context) error {
 	list, counts, only := c.Bool("list-sources"), c.Bool("count"), c.Bool("only-matching")
 	switch {
+	case c.String("histogram") != "" && c.String("top") != "":
+		return errors.New("--histogram and --top are different questions: ask one after the other")
+	case c.String("top") != "":
+		opts.show = showTop
+		return opts.top.parse(c)
 	case c.String("histogram") != "":
 		opts.show = showHistogram
 		var err error

@@ -113,7 +113,10 @@ func progressLine(s query.Stats, found int64, took time.Duration, width int) str
 	b := s.Blocks
 	line := fmt.Sprintf("%d s: %s found, %d of %d blocks, %s read", int(took.Seconds()), count(found, "record", "records"),
 		b.OutOfRange+b.Pruned+b.Read, b.Total, size(s.Requests.Fetched+s.Requests.Cached))
-	if b.Total == 0 {
+	switch {
+	case s == (query.Stats{}): // a server is asked
+		line = fmt.Sprintf("%d s: %s found", int(took.Seconds()), count(found, "record", "records"))
+	case b.Total == 0:
 		line = fmt.Sprintf("%d s: listing, %s so far", int(took.Seconds()), count(int64(s.Segments.Listed), "segment", "segments"))
 	}
 	return line[:min(len(line), max(0, width-1))]

@@ -75,6 +75,13 @@ func search(ctx context.Context, opts options, s streams) (int, error) {
 
 // openBackend opens what the options name.
 func openBackend(ctx context.Context, opts options, s streams) (b backend, closing func(), err error) {
+	if opts.server != nil {
+		r, err := openRemote(*opts.server)
+		if err != nil {
+			return nil, nil, err
+		}
+		return r, r.c.Close, nil
+	}
 	l, err := openLocal(ctx, opts, s.log)
 	if err != nil {
 		return nil, nil, err
@@ -102,8 +109,11 @@ func hint(ctx context.Context, w io.Writer, b backend, opts options, ans *query.
 func ask(ctx context.Context, b backend, opts options, s streams) (ans *query.Answer, err, broken error) {
 	bar := newProgress(s.stderr, opts.screen)
 	defer bar.stop()
-	if opts.show == showHistogram {
+	switch opts.show {
+	case showHistogram:
 		return histogram(ctx, b, opts, bar.start, bar.around(s.stdout))
+	case showTop:
+		return mostFrequent(ctx, b, opts, bar.start, streams{bar.around(s.stdout), s.stderr, s.log})
 	}
 	w := bufio.NewWriterSize(bar.around(s.stdout), 64<<10)
 	ans, err, broken = feed(ctx, b, question{Request: opts.request, query: opts.query, watch: bar.start}, newSink(w, opts, bar), w)
@@ -158,7 +168,7 @@ func explain(err error) error {
 	if errors.Is(err, stream.ErrUnavailable) {
 		return fmt.Errorf("%w: repeat it, or leave out --nats to search what is flushed", err)
 	}
-	return err
+	return explainServer(err)
 }
 
 // warnMended says that copies are damaged, though nothing is lacking.

@@ -24,6 +24,7 @@ const (
 	showSources
 	showSourceCounts
 	showHistogram
+	showTop
 	showNothing
 )
 

@@ -18,31 +18,32 @@ import (
 	"oklog/objstore"
 	"oklog/objstore/segment"
 	"oklog/query"
+	"oklog/query/client"
 	"oklog/query/tail"
 )
 
 const tailDescription = `Prints the last records of a topic that hold PATTERN, and then each one as it is published, until Ctrl-C.
 
 Examples:
+   oklog-query tail -i -E 'error|warn'
+   oklog-query tail -n 0 --source host=web1 --time "connection refused"
+   oklog-query tail --json -m 1 "deploy finished"     waits for it
    oklog-query tail --nats nats://nats:4222 --bucket s3://minio:9000/logs?tls=false --topic web
-   oklog-query tail --topic web -i -E 'error|warn'       (OKLOG_NATS, OKLOG_BUCKET from the environment)
-   oklog-query tail --topic web -n 0 --source host=web1 --time "connection refused"
-   oklog-query tail --topic web --json -m 1 "deploy finished"     (waits for it)
+   oklog-query tail --server https://logs:8080 --topic web
 
-Records come from NATS as forwarders publish them. The last ones, and what was missed while NATS was away, are read from what is not
-flushed yet and from --bucket; without it, what is flushed already is not found. Each record is printed once. Records that
-were missed and not found are counted: "N records skipped" on standard error, as everything that is not a record. Whether they match
-is not known of them. Records are printed as they come, those of a source in their order.
+Records come from NATS as forwarders publish them. The last ones, and what was missed while NATS was away, are read from what is not flushed yet and from --bucket; without it, what is flushed already is not found. Each record is printed once. Records that were missed and not found are counted: "N records skipped" on standard error, as everything that is not a record. Whether they match is not known of them. Records are printed as they come, those of a source in their order. With --server, the server does all that; where it ends, or is away, it is asked again from the last record on.
 
 Exit status: 0 -m was reached, or nobody reads any more, 2 an error, 130 interrupted.`
 
 // tailOptions are the arguments of tail, checked.
 type tailOptions struct {
 	place
-	stream stream.Config
-	query  query.Query
-	lines  int
-	look   look
+	server  *client.Config // nil: the stream itself
+	stream  stream.Config
+	request query.Request
+	query   query.Query // the same, compiled
+	lines   int
+	look    look
 }
 
 func newTail() *cli.App {
@@ -62,26 +63,30 @@ func newTail() *cli.App {
 
 // parseTail checks everything that can be checked before anything is connected to.
 func parseTail(c *cli.Context, sc screen, log *slog.Logger) (opts tailOptions, err error) {
-	if c.String("nats") == "" {
-		return opts, errors.New("--nats is missing: new records come from there, such as --nats nats://127.0.0.1:4222, or set OKLOG_NATS")
-	}
-	if opts.stream, err = flags.Stream(c, log); err != nil {
+	if opts.server, err = parseServer(c); err != nil {
 		return opts, err
 	}
-	opts.stream.Name = "oklog-query"
-	if len(c.StringSlice("bucket")) > 0 {
-		if opts.place, err = parsePlace(c); err != nil {
+	if opts.server == nil {
+		if c.String("nats") == "" {
+			return opts, errors.New("--nats is missing: new records come from there, such as --nats nats://127.0.0.1:4222, or set OKLOG_NATS; or name a --server")
+		}
+		if opts.stream, err = flags.Stream(c, log); err != nil {
 			return opts, err
+		}
+		opts.stream.Name = "oklog-query"
+		if len(c.StringSlice("bucket")) > 0 {
+			if opts.place, err = parsePlace(c); err != nil {
+				return opts, err
+			}
 		}
 	}
 	if opts.look, err = parseLook(c, sc); err != nil {
 		return opts, err
 	}
-	r, err := parseRequest(c, opts.look.zone)
-	if err != nil {
+	if opts.request, err = parseRequest(c, opts.look.zone); err != nil {
 		return opts, err
 	}
-	if opts.query, err = r.Compile(time.Now()); err != nil {
+	if opts.query, err = opts.request.Compile(time.Now()); err != nil {
 		return opts, err
 	}
 	lines, err := number(c, "lines", 0)
@@ -102,6 +107,9 @@ func doTail(ctx context.Context, c *cli.Context, s streams) (int, error) {
 	opts, err := parseTail(c, screenOf(s), log)
 	if err != nil {
 		return exitTrouble, err
+	}
+	if opts.server != nil {
+		return followServer(ctx, opts, s.stdout, told)
 	}
 	return follow(ctx, opts, log, s.stdout, told)
 }

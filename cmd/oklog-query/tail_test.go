@@ -173,7 +173,7 @@ func TestTailRefuses(t *testing.T) {
 		{"-t web", "--nats is missing: new records come from there, such as --nats nats://127.0.0.1:4222, or set OKLOG_NATS"},
 		{"--nats nats://127.0.0.1:1", "--topic is missing..."},
 		{"--nats nats://127.0.0.1:1 -t web", "connect to NATS..."},
-		{"--nats nats://127.0.0.1:1 -t web -n -1", "--lines -1: want 0 to 10000; oklog-query --newest finds more"},
+		{"--nats nats://127.0.0.1:1 -t web -n -1", "--lines -1: want at least 0"},
 		{"--nats nats://127.0.0.1:1 -t web -n 10001", "--lines 10001: want 0 to 10000; oklog-query --newest finds more"},
 		{"--nats nats://127.0.0.1:1 -t web -m 0", "--limit 0: want at least 1"},
 		{"--nats nats://127.0.0.1:1 -t web -E a(b", "bad pattern..."},

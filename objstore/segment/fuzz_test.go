@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
@@ -54,11 +55,18 @@ func readAll(t *testing.T, data []byte) error {
 		for c := bare.Cursor(); c.Left() > 0; {
 			c.Next()
 		}
+		runs, alone := d.Runs(seg, info, raw[info.TextSize:])
+		if alone != nil && !IsDamage(alone) {
+			t.Fatalf("an error that is not about damage: %v", alone)
+		}
 		if err := d.Block(&b, seg, info, raw); err != nil {
 			if !IsDamage(err) {
 				t.Fatalf("an error that is not about damage: %v", err)
 			}
 			return err
+		}
+		if alone != nil || !slices.Equal(runs, b.Runs) {
+			t.Fatalf("the IDs alone: %v, %v; with the text: %v", runs, alone, b.Runs)
 		}
 		n := 0
 		for c := b.Cursor(); c.Left() > 0; n++ {

@@ -23,6 +23,9 @@
 //     small class. A needle of letters with one form each is plain bytes.
 //   - A cursor finds one needle, a hunt any of some (quarry), from left to right in a text.
 //   - A required needle is one that a record must hold to match (package required), though it is not enough.
+//   - A word is what has no part of a word on either side (Pattern.Word). Needles are found as usual, and what stands beside them is looked at; for other
+//     expressions the sides are part of the expression.
+//   - A finder tells what of a record matches: of each place the first text, as -o of grep's kin prints it and as it is painted.
 //   - A text is a block of records, each with a newline behind it: some MiB. It is searched as a whole, and the
 //     lines are made out only around what was found.
 //

@@ -59,7 +59,7 @@ var wordLetters = []string{"a", "b", "A", "k", "\u212a", "é", "É", "_", "1", "
 func TestFinder(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(11, 12))
 	found := 0
-	for range 600 {
+	for range 300 {
 		p := Pattern{IgnoreCase: rnd.IntN(3) == 0, Word: rnd.IntN(2) == 0}
 		letters := wordLetters[:4+rnd.IntN(len(wordLetters)-3)]
 		n := 1 + rnd.IntN(3)

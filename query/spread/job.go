@@ -28,9 +28,10 @@ const (
 	patience = 200 * time.Millisecond
 	// A member that was busy, or lost, is left alone for so long.
 	busyFor, lostFor = 50 * time.Millisecond, 5 * time.Second
-	// A piece that takes so many times as long as most, and so long at least, is given to another member as well.
-	slowTimes, slowLeast = 3, time.Second
-	tickEvery            = 25 * time.Millisecond
+	// A piece that takes so many times as long as most, and so long at least, is given to another member as well; before so many are
+	// done, one that takes very long.
+	slowTimes, slowLeast, slowFirst = 3, time.Second, 3 * time.Second
+	tickEvery                       = 25 * time.Millisecond
 )
 
 // job is a query that is spread. A goroutine gives out pieces, the one that runs the query puts out what comes back.
@@ -55,6 +56,7 @@ type job struct {
 	closed   bool
 	ending   bool   // no more records are wanted
 	shown    output // out, as of the last unit
+	spent    query.Stats
 
 	out   output        // of the goroutine that puts out
 	kick  chan struct{} // for the scheduler
@@ -104,7 +106,7 @@ type output struct {
 }
 
 // spread answers a query piece by piece.
-func (s *Spreader) spread(ctx context.Context, q query.Query, emit func(query.Record) error, survey *query.Survey, pieces []piece) (*query.Answer, error) {
+func (s *Spreader) spread(ctx context.Context, q query.Query, emit func(query.Record) error, survey *query.Survey, pieces []piece, g *gauge) (*query.Answer, error) {
 	q.MaxBytes = 0 // the survey has seen to that
 	j := &job{s: s, q: q, survey: survey, attempts: map[uint64]*attempt{}, kick: make(chan struct{}, 1), ready: make(chan struct{}, 1)}
 	for _, p := range pieces {
@@ -121,9 +123,12 @@ func (s *Spreader) spread(ctx context.Context, q query.Query, emit func(query.Re
 	inbox, closeInbox, err := s.cfg.Transport.Inbox(j.receive)
 	if err != nil {
 		s.cfg.Logger.Warn("a query is not spread", "cause", err)
+		q.Watch = g.set
 		return survey.Run(ctx, q, emit)
 	}
 	j.inbox = inbox
+	j.spent.Add(survey.Answer().Stats)
+	g.set(j.cost)
 	ctx, cancel := context.WithCancel(ctx)
 	var scheduler sync.WaitGroup
 	scheduler.Go(func() { j.schedule(ctx) })
@@ -150,6 +155,13 @@ func (j *job) close() {
 	}
 	j.mu.Unlock()
 	j.local.Wait()
+}
+
+// cost is what the query has cost so far.
+func (j *job) cost() query.Stats {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.spent
 }
 
 func wake(ch chan struct{}) {
@@ -429,6 +441,7 @@ func (j *job) finish(a *attempt, ans *query.Answer) {
 		j.drop(other, kindCancel)
 	}
 	j.times = append(j.times, j.s.cfg.now().Sub(a.begun))
+	j.spent.Add(ans.Stats)
 	wake(j.ready)
 	wake(j.kick)
 }

@@ -75,11 +75,11 @@ func (j *job) look(ctx context.Context) {
 
 // hurry gives a step that takes long to another member as well. The lock is held.
 func (j *job) hurry(ctx context.Context, now time.Time) {
-	if len(j.times) < slowTimes {
-		return
+	slow := slowFirst
+	if len(j.times) >= slowTimes {
+		sorted := slices.Sorted(slices.Values(j.times))
+		slow = max(slowTimes*sorted[len(sorted)/2], slowLeast)
 	}
-	sorted := slices.Sorted(slices.Values(j.times))
-	slow := max(slowTimes*sorted[len(sorted)/2], slowLeast)
 	for i := j.place; i < j.begun; i++ {
 		st := j.steps[i]
 		if len(st.running) != 1 || st.local || st.done != nil {

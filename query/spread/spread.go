@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"sync"
 	"time"
 
 	"oklog/query"
@@ -152,14 +153,22 @@ func (s *Spreader) Close() error {
 	return nil
 }
 
-// Run implements query.Runner. Query.Before and Query.After are not looked at: who wants them runs around it.
+// Run implements query.Runner.
 func (s *Spreader) Run(ctx context.Context, q query.Query, emit func(query.Record) error) (*query.Answer, error) {
 	s.peers.refreshSoon()
-	q.Before, q.After = 0, 0
 	if s.cfg.Transport == nil || s.peers.count() == 0 || q.Range.Empty() || emit == nil && !q.CountOnly {
 		return s.cfg.Engine.Run(ctx, q, emit)
 	}
+	if (q.Before != 0 || q.After != 0) && !q.CountOnly {
+		return query.RunContext(ctx, s, s.cfg.Engine, q, emit)
+	}
 	start := s.cfg.now()
+	q.Before, q.After = 0, 0
+	g := &gauge{}
+	if q.Watch != nil {
+		q.Watch(g.cost)
+		q.Watch = nil
+	}
 	survey, err := s.cfg.Engine.Survey(ctx, q, largeSegment(s.cfg.PieceBytes))
 	if err != nil {
 		survey.Answer().Stats.Time.Total = s.cfg.now().Sub(start)
@@ -172,10 +181,33 @@ func (s *Spreader) Run(ctx context.Context, q query.Query, emit func(query.Recor
 	var ans *query.Answer
 	pieces := cut(q.Range, survey.Extents, survey.Hot, pieceSize(stored, s.cfg.PieceBytes))
 	if stored <= s.cfg.SmallBytes || len(pieces) <= 1 {
+		q.Watch = g.set
 		ans, err = survey.Run(ctx, q, emit)
 	} else {
-		ans, err = s.spread(ctx, q, emit, survey, pieces)
+		ans, err = s.spread(ctx, q, emit, survey, pieces, g)
 	}
 	ans.Stats.Time.Total = s.cfg.now().Sub(start)
 	return ans, err
+}
+
+// gauge tells what a query has cost so far, once there is something to tell.
+type gauge struct {
+	mu sync.Mutex
+	of func() query.Stats
+}
+
+func (g *gauge) set(of func() query.Stats) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.of = of
+}
+
+func (g *gauge) cost() query.Stats {
+	g.mu.Lock()
+	of := g.of
+	g.mu.Unlock()
+	if of == nil {
+		return query.Stats{}
+	}
+	return of()
 }

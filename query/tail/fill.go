@@ -178,9 +178,6 @@ func (r *reader) filled(now time.Time) {
 	for session, have := range f.have {
 		t.take(session, have, f.match[session], "", now)
 	}
-	for session, have := range f.over {
-		t.take(session, have, nil, whyTooFar, now)
-	}
 	// By session they are in order; beside each other they are in the order of their IDs.
 	slices.SortStableFunc(t.out, func(a, b Event) int {
 		if a.Kind != Match || b.Kind != Match {
@@ -203,6 +200,15 @@ func (r *reader) filled(now time.Time) {
 		}
 		r.lost, r.away = time.Time{}, false
 		t.out = append([]Event{{Kind: Notice, Text: text}}, t.out...)
+	}
+	if len(f.over) > 0 {
+		// Some of it may have come live, meanwhile.
+		for it, ok := r.item(); ok; it, ok = r.item() {
+			r.process(it)
+		}
+	}
+	for session, have := range f.over {
+		t.take(session, have, nil, whyTooFar, now)
 	}
 	r.nextAt = now.Add(r.t.cfg.Hold / 2)
 }

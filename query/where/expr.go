@@ -16,7 +16,7 @@ const (
 	MaxText    = 64 << 10 // bytes
 	MaxDepth   = 100      // of parentheses and NOTs in each other
 	MaxTerms   = 1000     // texts and conditions
-	MaxRegexes = 50       // each has tables of its own in every goroutine that evaluates it
+	MaxRegexes = 16       // each has tables of its own in every goroutine that evaluates it
 	MaxFields  = 200      // different ones: each key of a record is compared with them
 )
 

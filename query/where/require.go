@@ -192,6 +192,8 @@ func (e *Expr) seekValue(c *cond) *required.Expr {
 		return rewritten(e.programs[c.program].Required(), func(l required.Literal) *required.Expr { return seek(l.Text, l.Fold) })
 	case c.test == equal && c.numeric:
 		return seekNumber(&c.number)
+	case c.test == equal && (c.text == "true" || c.text == "false" || c.text == "null"):
+		return required.And() // they are in most records: the key is rarer
 	case c.test == equal || c.test == contains:
 		return seek(c.text, false)
 	default:

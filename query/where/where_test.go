@@ -283,7 +283,7 @@ func TestErrors(t *testing.T) {
 	f(strings.Repeat("!", MaxText), `more than 100`)
 	f(strings.Repeat("NOT ", 1000)+"a", `more than 100`)
 	f(strings.Repeat("a ", 1001), `more than 1000 terms`)
-	f(strings.Repeat("/a/ ", 51), `more than 50 regular`)
+	f(strings.Repeat("/a/ ", 17), `more than 16 regular`)
 	f(strings.Repeat("a.", 101)+"b=1", `more than 100 steps`)
 	var many strings.Builder
 	for i := range 201 {

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"oklog/ingest/stream"
+	"oklog/objstore/open"
+	"oklog/query"
+	"oklog/query/spread"
+)
+
+// groupFlags are those of queriers that answer together.
+func groupFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "group", Usage: "`NAME` of the queriers, on one NATS server, that answer each other's queries in parts; they must have the same buckets, which the usual name tells (none: - )", EnvVars: []string{"OKLOG_GROUP"}, Category: catServe},
+		&cli.IntFlag{Name: "spread-slots", Usage: "work on `N` parts of queries at a time, for this querier and others of the group", Value: spread.DefaultSlots, EnvVars: []string{"OKLOG_SPREAD_SLOTS"}, Category: catServe},
+	}
+}
+
+// groupConfig says which group of queriers to join.
+type groupConfig struct {
+	buckets []string // URLs
+	name    string   // "": made of the buckets; noGroup: none
+	slots   int
+	log     *slog.Logger
+}
+
+// noGroup as the name of a group says that there is to be none.
+const noGroup = "-"
+
+// joinGroup makes what spreads queries over all queriers that run, through NATS; leave is to be called when its queries have ended.
+//
+//	query ──▶ spread ──▶ engine ──▶ buckets
+//	           │   ▲
+//	           ▼   │  NATS: pieces, records
+//	      the other queriers
+func joinGroup(ctx context.Context, s *stream.Stream, engine *query.Engine, cfg groupConfig) (runner query.Runner, leave func(), err error) {
+	if cfg.name == noGroup {
+		return engine, func() {}, nil
+	}
+	name := cfg.name
+	if name == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return nil, nil, fmt.Errorf("find the name of this machine: %w: name the group of queriers with --group", err)
+		}
+		name = groupName(cfg.buckets, host)
+	}
+	log := cfg.log.With("part", "spread")
+	sp, err := spread.Join(ctx, spread.Config{Engine: engine, Transport: s.Group(), Group: name, Slots: cfg.slots, Logger: log})
+	if err != nil {
+		return nil, nil, err
+	}
+	log.Info("queries are spread", "group", name, "queriers", sp.Members())
+	return sp, func() {
+		if err := sp.Close(); err != nil {
+			log.Warn("could not close cleanly", "what", "group of queriers", "cause", err)
+		}
+	}, nil
+}
+
+// groupName is the same for queriers that name the same buckets. A folder is another one on each machine.
+func groupName(buckets []string, host string) string {
+	names := make([]string, len(buckets))
+	for i, b := range buckets {
+		names[i] = open.Redact(b)
+		if strings.HasPrefix(b, "file:") {
+			names[i] = host + " " + names[i]
+		}
+	}
+	slices.Sort(names)
+	h := sha256.New()
+	for _, n := range names {
+		_, _ = io.WriteString(h, n+"\n") // it never fails
+	}
+	return hex.EncodeToString(h.Sum(nil)[:8])
+}
