@@ -268,8 +268,27 @@ func (a *API) log(x *exchange, took time.Duration) {
 	attrs := []slog.Attr{slog.String("path", path), slog.String("method", cut(x.r.Method, 20)), slog.String("client", x.client), slog.Int("status", x.told.status),
 		slog.String("outcome", x.told.outcome), slog.Duration("took", took.Round(time.Microsecond)), slog.Duration("waited", x.told.wait.Round(time.Microsecond))}
 	if q := x.asked; q != nil {
-		attrs = append(attrs, slog.String("topic", cut(q.Topic, 100)), slog.String("from", cut(q.From, 40)), slog.String("to", cut(q.To, 40)),
-			slog.Int("patterns", len(q.Patterns)), slog.Bool("regex", q.Regex), slog.Int64("limit", q.Limit), slog.Bool("newest", q.Newest))
+		for _, text := range []struct{ name, value string }{{"topic", cut(q.Topic, 100)}, {"from", cut(q.From, 40)}, {"to", cut(q.To, 40)}} {
+			if text.value != "" {
+				attrs = append(attrs, slog.String(text.name, text.value))
+			}
+		}
+		for _, n := range []struct {
+			name  string
+			value int64
+		}{{"patterns", int64(len(q.Patterns))}, {"limit", q.Limit}} {
+			if n.value != 0 {
+				attrs = append(attrs, slog.Int64(n.name, n.value))
+			}
+		}
+		for _, b := range []struct {
+			name  string
+			value bool
+		}{{"regex", q.Regex}, {"newest", q.Newest}, {"count", q.CountOnly}, {"brute", q.Brute}} {
+			if b.value {
+				attrs = append(attrs, slog.Bool(b.name, true))
+			}
+		}
 	}
 	if ans := x.told.answer; ans != nil {
 		attrs = append(attrs, slog.Int64("records", ans.Count), slog.Int64("fetched", ans.Stats.Requests.Fetched), slog.Int64("scanned", ans.Stats.Requests.Decoded),

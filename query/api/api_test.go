@@ -508,3 +508,33 @@ func TestConfig(t *testing.T) {
 		t.Error("metrics are registered twice")
 	}
 }
+
+// Whatever the parameters are, they are read or refused with one line.
+func FuzzParameters(f *testing.F) {
+	f.Add("topic=web&from=1h&pattern=a&pattern=b&regex&limit=3&cursor=01KAPV2P4X4Q8S3M6W1Z0N5R7T&where=a%3D1&source=a%3Db", false)
+	f.Add(`{"topic":"web","pattern":["a"],"limit":3,"newest":true,"n":1,"field":"a.b","step":"1m"}`, true)
+	f.Fuzz(func(t *testing.T, body string, isJSON bool) {
+		parse := parseForm
+		if isJSON {
+			parse = func(body string) (url.Values, error) { return parseJSON([]byte(body)) }
+		}
+		v, err := parse(body)
+		for _, known := range [][]param{queryParams(), topParams(), tailParams(), histogramParams(), sourcesParams(), nil} {
+			if err == nil {
+				var a *asked
+				if a, err = read(v, known); err == nil {
+					_, err = a.compile(now, known)
+				}
+			}
+			if err != nil {
+				if e := failure(err); e.Status < 400 || e.Status >= 500 || strings.ContainsRune(e.Message, '\n') || e.Message == "" {
+					t.Fatalf("%+v", e)
+				}
+			}
+			err = nil
+			if v == nil {
+				return
+			}
+		}
+	})
+}

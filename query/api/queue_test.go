@@ -121,7 +121,10 @@ func TestQueueLearns(t *testing.T) {
 		for range 600 {
 			ask("cheap")
 			time.Sleep(took["cheap"])
-			if slices.Contains(got, "heavy") {
+			mu.Lock()
+			done := slices.Contains(got, "heavy")
+			mu.Unlock()
+			if done {
 				break
 			}
 		}
