@@ -395,7 +395,7 @@ func TestOrphan(t *testing.T) {
 		if m.kind != kindPart || m.attempt != 4 {
 			continue
 		}
-		if _, err := decodeReport(m.body[1:]); err == nil || !strings.Contains(err.Error(), "one version") {
+		if _, err := decodeReport(m.body[1:]); err == nil || !strings.Contains(err.Error(), "never_heard_of") {
 			t.Errorf("the answer is %q: %v", m.body, err)
 		}
 		break
