@@ -27,7 +27,7 @@ func benchWorld(b *testing.B, bucket objstore.Bucket) (stored int64) {
 			for i := range raw {
 				raw[i] = byte(rnd.Uint32())
 			}
-			all = append(all, entry{id: segment.MakeID(uint64(day0.UnixMilli())+n/10, 7, uint32(n)), text: base64.StdEncoding.EncodeToString(raw)})
+			all = append(all, entry{id: segment.MakeID(uint64(day0.UnixMilli())+n, 7, uint32(n)), text: base64.StdEncoding.EncodeToString(raw)})
 			n++
 		}
 		return all

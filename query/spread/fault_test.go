@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"iter"
 	"math/rand/v2"
@@ -379,13 +378,11 @@ func TestOrphan(t *testing.T) {
 	send(1, body) // no unit may be sent
 	send(2, body)
 	send(3, body) // there is no slot
-	busy := 0
 	for m := range heard {
 		if m.kind == kindPart {
 			t.Fatal("a unit comes that was not asked for")
 		}
 		if m.kind == kindBusy {
-			busy++
 			break
 		}
 	}
@@ -395,7 +392,7 @@ func TestOrphan(t *testing.T) {
 		if m.kind != kindPart || m.attempt != 4 {
 			continue
 		}
-		if _, err := decodeReport(m.body[1:]); err == nil || !strings.Contains(err.Error(), "one version") {
+		if _, err := decodeReport(m.body[1:]); err == nil || !strings.Contains(err.Error(), "never_heard_of") {
 			t.Errorf("the answer is %q: %v", m.body, err)
 		}
 		break
@@ -469,7 +466,7 @@ func TestLargeRecords(t *testing.T) {
 	for _, newest := range []bool{false, true} {
 		q := query.Query{Topic: "web", Range: everything(), Newest: newest}
 		if d := differ(ask(t.Context(), first.cfg.Engine, q), ask(t.Context(), first, q)); d != "" {
-			t.Error(fmt.Sprintf("newest %t: %.200s", newest, d))
+			t.Errorf("newest %t: %.200s", newest, d)
 		}
 	}
 }
