@@ -17,7 +17,6 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
-	"oklog/objstore/segment"
 	"oklog/query"
 	"oklog/query/where"
 )
@@ -355,15 +354,4 @@ func (a *asked) compile(now time.Time, known []param) (query.Query, error) {
 		}
 	}
 	return q, nil
-}
-
-// checkTopic refuses names that no topic has.
-func checkTopic(topic string) error {
-	if topic == "" {
-		return paramErr("topic", errors.New("topic is missing: say which topic, such as topic=web"))
-	}
-	if err := segment.CheckTopic(topic); err != nil {
-		return paramErr("topic", fmt.Errorf("topic: %w", err))
-	}
-	return nil
 }

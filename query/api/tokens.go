@@ -133,7 +133,7 @@ func parseToken(fields []string) (*Token, error) {
 		}
 	}
 	if t.topics == nil {
-		return nil, errors.New("topics are missing: add topics=GLOB,..., such as topics=web-*, or topics=* for all")
+		return nil, errors.New("topics are missing: add topics=GLOB,..., such as topics=web-*, or * for all of them")
 	}
 	if t.actions == nil {
 		t.actions = actions
@@ -146,7 +146,7 @@ func (t *Token) keep(secret string) error {
 	if digits, ok := strings.CutPrefix(secret, "sha256:"); ok {
 		h, err := hex.DecodeString(digits)
 		if err != nil || len(h) != sha256.Size {
-			return errors.New("bad secret: want 64 hex digits behind sha256:")
+			return errors.New("bad secret: want sha256: and 64 hex digits")
 		}
 		t.hash = [sha256.Size]byte(h)
 		return nil
