@@ -226,7 +226,7 @@ func TestLimits(t *testing.T) {
 		buckets[i].Bucket = b
 		return query.Config{Bucket: &buckets[i], Workers: 1}
 	}, func(i int, tr Transport) Transport {
-		wire[i] = unsound{Transport: tr, rnd: rnd}
+		wire[i].Transport, wire[i].rnd = tr, rand.New(rand.NewPCG(uint64(i), 6))
 		return &wire[i]
 	})
 	gets := func(q query.Query) (n int64) {

@@ -134,8 +134,9 @@ func (j *job) begin(ctx context.Context, i int, now time.Time, besides *attempt)
 	}
 	var after *ulid.ULID
 	if j.shown.any && i == j.place {
-		after = &j.shown.last
-		if last := *after; j.ending && q.Newest {
+		last := j.shown.last // a copy: the other goes on
+		after = &last
+		if j.ending && q.Newest {
 			q.Range.From = last // what is wanted are the problems up to there
 		} else if j.ending {
 			q.Range.To = segment.After(last)
