@@ -32,7 +32,7 @@ func ingestCommand(std streams) *cli.Command {
 			[]cli.Flag{flags.WriteQuorum(flags.StoredAt)}, ingestFlags(),
 			[]cli.Flag{
 				&cli.BoolFlag{Name: "wait", Usage: "keep trying when the NATS server cannot be reached at the start", EnvVars: []string{"OKLOG_WAIT"}},
-				&cli.StringFlag{Name: "http", Usage: "`ADDRESS` for /healthz, /readyz and /metrics, like 127.0.0.1:7651; none if empty", EnvVars: []string{"OKLOG_HTTP"}},
+				&cli.StringFlag{Name: "http", Usage: "`ADDRESS` for /healthz, /readyz and /metrics, like 127.0.0.1:7650; none if empty", EnvVars: []string{"OKLOG_HTTP"}},
 			}, flags.Log()),
 		Action: func(c *cli.Context) error { return runIngest(c, std) },
 	}
@@ -65,7 +65,7 @@ func runIngest(c *cli.Context, std streams) error {
 	if p.stream.URL == "" {
 		return errors.New("no NATS server is named: add --nats nats://HOST:4222, or set OKLOG_NATS")
 	}
-	return p.run(c, func(http string) {
+	return p.run(c, func(http, _ string) {
 		if http != "" {
 			p.log.Info("serving metrics", "url", http+"/metrics")
 		}
@@ -76,13 +76,15 @@ func runIngest(c *cli.Context, std streams) error {
 //
 //	stream ──▶ ingest ──▶ bucket        HTTP: health of both, metrics of all
 //	                      │    ▲
-//	                      └────┘ compact, in oklog up
+//	                      ├────┘ compact, in oklog up
+//	                      └─▶ serving, in oklog up
 type parts struct {
 	log     *slog.Logger
 	ingest  ingest.Config
 	stream  stream.Config
 	compact compact.Config
 	every   time.Duration // between runs of compact; 0: there are none
+	serving *serving      // nil: queries are not answered
 }
 
 // ingestParts reads the flags that ingest and up share.
@@ -100,8 +102,9 @@ func ingestParts(c *cli.Context, std streams) (p parts, err error) {
 	return p, err
 }
 
-// run connects the parts and ingests until c's context is done. ready is told the address of HTTP, or "", when all is connected.
-func (p parts) run(c *cli.Context, ready func(http string)) error {
+// run connects the parts and ingests until c's context is done. ready is told the addresses of health and of queries, or "", when all is
+// connected.
+func (p parts) run(c *cli.Context, ready func(http, queries string)) error {
 	reg := newRegistry()
 	b, err := openBuckets(c, p.log, reg, p.ingest.HeldBytes/2)
 	if err != nil {
@@ -118,7 +121,16 @@ func (p parts) run(c *cli.Context, ready func(http string)) error {
 		return err
 	}
 	defer stop()
-	ready(http)
+	queries := ""
+	if p.serving != nil {
+		url, stop, err := p.serving.start(c.Context, b, s, reg)
+		if err != nil {
+			return err
+		}
+		defer stop()
+		queries = url
+	}
+	ready(http, queries)
 	if p.every > 0 {
 		stop, err := p.startCompactor(c.Context, b, reg)
 		if err != nil {

@@ -117,6 +117,8 @@ func TestBadInput(t *testing.T) {
 	f(`bad time "-1s".*--compact-every`, "up", "--data", filepath.Join(dir, "d"), "--compact-every", "-1s")
 	f(`file.*--data`, "up", "--data", file, "--nats-listen", "127.0.0.1:0")
 	f(`another process uses the folder.*--data`, "up", "--data", up, "--nats-listen", "127.0.0.1:0")
+	f(`could read all logs.*oklog serve`, "up", "--data", filepath.Join(dir, "d"), "--nats-listen", "127.0.0.1:0", "--listen", ":0")
+	f(`--listen`, "up", "--data", filepath.Join(dir, "d"), "--nats-listen", "127.0.0.1:0", "--http", "", "--log-level", "warn", "--listen", strings.TrimPrefix(nats, "nats://"))
 	f(`--nats-listen`, "up", "--data", filepath.Join(dir, "d"), "--nats-listen", strings.TrimPrefix(nats, "nats://"))
 }
 
@@ -147,13 +149,13 @@ func TestUp(t *testing.T) {
 	var out, errs output
 	done := make(chan int, 1)
 	go func() {
-		done <- run(ctx, []string{"oklog", "up", "--data", dir, "--http", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0", "--flush-age", "100ms"},
+		done <- run(ctx, []string{"oklog", "up", "--data", dir, "--http", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0", "--flush-age", "100ms"},
 			streams{strings.NewReader(""), &out, &errs})
 	}()
 	text := out.await(t, "PATTERN")
 	url := regexp.MustCompile(`http://[0-9.:]+`).FindString(text)
 	nats := regexp.MustCompile(`nats://[0-9.:]+`).FindString(text)
-	if !strings.Contains(text, "oklog forward --nats "+nats+" --topic demo") || !strings.Contains(text, "--bucket 'file:///") || strings.Contains(text, "with space") {
+	if !strings.Contains(text, "oklog forward --nats "+nats+" --topic demo") || !strings.Contains(text, "oklog-query --server http://127.0.0.1:") {
 		t.Errorf("the lines to type next are not right:\n%s", text)
 	}
 	get := func(path string) (int, string) {
@@ -169,6 +171,18 @@ func TestUp(t *testing.T) {
 		return resp.StatusCode, string(body)
 	}
 	defer http.DefaultClient.CloseIdleConnections()
+	query := func(server string) string {
+		resp, err := http.Get(server + "/api/v1/query?topic=demo&count&from=1d")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(body)
+	}
 	for path, want := range map[string]string{"/healthz": "ok\n", "/readyz": "nats: ok\nbucket: ok\n"} {
 		if status, body := get(path); status != http.StatusOK || body != want {
 			t.Errorf("%s answers %d %q, want %q", path, status, body, want)
@@ -177,6 +191,9 @@ func TestUp(t *testing.T) {
 	code, _, stderr := oklog(t.Context(), "one\ntwo\n\nfour", "forward", "--nats", nats, "--topic", "demo", "--source", "k=v")
 	if code != exitOK || !strings.HasPrefix(stderr, "forwarded 4 records (14 B) to demo in ") {
 		t.Errorf("oklog forward ends with %d: %s", code, stderr)
+	}
+	if body := query(regexp.MustCompile(`--server (\S+)`).FindStringSubmatch(text)[1]); !strings.Contains(body, `"count":4`) {
+		t.Errorf("the records are not found: %s", body)
 	}
 	errs.await(t, "msg=ingesting")
 	late := time.Now().Add(time.Minute)

@@ -305,6 +305,25 @@ func (s *serving) run(ctx context.Context, b *open.Opened, nats *stream.Stream, 
 	return <-served
 }
 
+// start answers queries until stop is called; what has ended it by then is logged. It returns once it listens, with the URL.
+func (s *serving) start(ctx context.Context, b *open.Opened, nats *stream.Stream, reg prometheus.Registerer) (url string, stop func(), err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	listens, ended := make(chan string, 1), make(chan error, 1)
+	go func() { ended <- s.run(ctx, b, nats, reg, func(url string) { listens <- url }) }()
+	select {
+	case url = <-listens:
+	case err := <-ended:
+		cancel()
+		return "", nil, err
+	}
+	return url, func() {
+		cancel()
+		if err := <-ended; err != nil {
+			s.log.Error("answering queries has ended", "cause", err)
+		}
+	}, nil
+}
+
 // reloadEvery is how often the files of tokens and certificates are looked at.
 const reloadEvery = 2 * time.Second
 
