@@ -124,7 +124,11 @@ func (c *contextRun) answer(ctx context.Context, matches Runner) (*Answer, error
 	c.ans.Stats = c.meter.stats()
 	// What the first part counted of segments is what there is. What they were opened for again shows in the requests.
 	cost := &c.ans.Stats
+	hot, used := cost.Segments.Hot, cost.Segments.HotUsed
 	cost.Segments = SegmentStats{Mended: cost.Segments.Mended}
+	if c.held { // otherwise the first part has counted them, too
+		cost.Segments.Hot, cost.Segments.HotUsed = hot, used
+	}
 	cost.Listings = 0
 	if c.view != nil {
 		cost.Listings = c.view.gen - 1

@@ -218,6 +218,9 @@ func TestContextOracle(t *testing.T) {
 				if ans.Partial() || ans.Count != count || ans.Stats.Records.Found != int64(len(want)) {
 					t.Fatalf("%+v %+v: count %d, want %d; found %d, want %d; %v", q, p, ans.Count, count, ans.Stats.Records.Found, len(want), ans.Problems)
 				}
+				if cfg.Hot != nil && ans.Stats.Segments.Hot != len(hot.bodies) {
+					t.Fatalf("%+v: %d batches are counted, want %d", q, ans.Stats.Segments.Hot, len(hot.bodies))
+				}
 			}
 		})
 	}

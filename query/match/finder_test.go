@@ -144,9 +144,9 @@ func TestWordCharacters(t *testing.T) {
 
 // What ripgrep prints with -o and -w is what is found.
 func TestFinderAsRipgrep(t *testing.T) {
-	rg := os.Getenv("RIPGREP")
-	if rg == "" {
-		t.Skip("left out: the comparison of -o and -w with ripgrep 13: set RIPGREP to the path of rg")
+	version, err := exec.Command("rg", "--version").Output()
+	if err != nil || !bytes.HasPrefix(version, []byte("ripgrep 13.")) {
+		t.Skipf("left out: -o and -w are not compared with ripgrep 13, which is not here: %.20q, %v", version, err)
 	}
 	exprs := []string{"a|ab", "ab|a", "a+", "[ab]+", "(?:ab)+|b", "a.b", "@a", "a@", "-a|a-b", "a?b", "é|éa", "[a-z]+", "[0-9]", "(a|b)(b|a-)", "a{2}"}
 	rnd := rand.New(rand.NewPCG(13, 14))
@@ -187,7 +187,7 @@ func TestFinderAsRipgrep(t *testing.T) {
 			args = append(args, "-e", text)
 		}
 		out := func(args ...string) string {
-			out, err := exec.Command(rg, append(args, file)...).Output()
+			out, err := exec.Command("rg", append(args, file)...).Output()
 			if exit, ok := errors.AsType[*exec.ExitError](err); err != nil && (!ok || exit.ExitCode() != 1) {
 				t.Fatalf("%v: %v", args, err)
 			}
