@@ -34,7 +34,7 @@ func trashCommand(std streams) *cli.Command {
 			"Examples:\n\n" +
 			"   oklog trash ls --topic web\n" +
 			"   oklog trash restore web/2026-10-22/01K7…-01K7…-g1-r31267-b3699935-8c0de59f31d2a7b4.zst\n" +
-			"   oklog trash restore 8c0de59f31d2a7b4                    (the hash at the end of a key will do)\n" +
+			"   oklog trash restore 8c0de59f31d2a7b4     # the hash at the end of a key will do\n" +
 			"   oklog trash restore --topic web --all\n" +
 			"   oklog trash purge --topic web --all\n\n" +
 			"What is restored is found by queries again. It is kept for as long as its topic is, counted from now: set that first where it was wrong (oklog retention set).",
