@@ -19,26 +19,32 @@ const helpWidth = 100
 // shortHelp is what -h prints: what is needed at first.
 const shortHelp = `oklog-query finds records in the logs of object storage, as grep does in files.
 
-   oklog-query timeout                    in the last hour, of the topic and buckets of your profile
+   oklog-query timeout          in the last hour, of your profile's topic and buckets
+   oklog-query --server https://HOST:7651 --topic web --from 2d timeout
    oklog-query --bucket s3://HOST/BUCKET --topic web --from 2d timeout
 
-   -E            PATTERN is a regular expression     -c  count       -m N  at most N
-   -i  -S        any case, any unless it has upper   -l  sources     -C N  records around (-A, -B)
-   -v  -w        what does not match, whole words    -o  matches     -q    exit status only
-   --from 2d     begin: 5m, 2d, 2026-11-22T17:10     --to            end, the same
-   --last 15m    the last quarter of an hour         --newest        newest first
-   --source host=web1                                --json          an object a line
-   --where 'level=error AND status>=500'             --histogram, --top FIELD
+   -E            a regular expression            -c    count
+   -i  -S        any case, unless it has upper   -l    sources, -lc with counts
+   -v  -w        not matching, whole words       -o    what matches, alone
+   --from 2d     begin: 2d, 2026-11-22T17:10     -m N  at most N records
+   --to          end, the same                   -C N  records around (-A, -B)
+   --last 15m    the last quarter of an hour     -q    exit status only
+   --newest      newest first                    --json             an object a line
+   --source host=web1                            --histogram        when
+   --where 'level=error AND status>=500'         --top FIELD        which values
 
-   oklog-query topics                     what topics there are; sources: who writes to one
-   oklog-query ls, cat                    what is stored, and the records of one segment
+   oklog-query tail             records as they come
+   oklog-query topics, sources  what topics there are; who writes to one
+   oklog-query stats            what a search would cost
+   oklog-query ls, cat          what is stored, and the records of one segment
 
 Settings of every day go into ~/.config/oklog/config, under [default]:
 
    bucket = s3://HOST/BUCKET
    topic = web
 
-Exit status: 0 found, 1 nothing, 2 an error or a partial answer. All the rest: oklog-query --help
+Exit status: 0 found, 1 nothing, 2 an error or a partial answer.
+All the rest: oklog-query --help, oklog-query COMMAND --help
 `
 
 const searchDescription = `Prints the records of a topic that hold PATTERN, in the order of their times; all of them without one.
@@ -90,7 +96,7 @@ Profiles are sections of the file ~/.config/oklog/config (or $XDG_CONFIG_HOME/ok
    bucket = s3://staging:9000/logs
 Flags count before the environment, that before the profile.
 
-Of flags that exclude each other (-i -s -S, -E -F) the last one counts. A command's name is one where it comes first of all: a search for the text ls is oklog-query -e ls, or oklog-query -- ls.
+Of flags that exclude each other (-i -s -S, -E -F) the last one counts. A command's name is one where it comes first of all, or behind flags that say where records are, such as --profile and --server: a search for the text ls is oklog-query -e ls, or oklog-query -- ls.
 
 The manual page is oklog-query man | man -l -, and oklog-query completion bash has a shell complete flags and topics.
 

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -448,6 +450,25 @@ func TestCommandsAreFirst(t *testing.T) {
 	} {
 		if out, errs, code := call(t, c.args...); out != c.want || errs != "" || code != exitFound {
 			t.Errorf("%q: have %q %q %d", c.args, out, errs, code)
+		}
+	}
+	// A command's name is one behind flags that say where records are, too.
+	profiles := filepath.Join(t.TempDir(), "config")
+	if err := os.WriteFile(profiles, []byte("[prod]\nbucket = "+url+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []string{
+		"topics --bucket URL", "--bucket URL topics", "--bucket=URL -write-quorum 1 topics", "--config FILE --profile prod topics", "--profile=prod topics --config FILE",
+	} {
+		args := strings.Fields(strings.NewReplacer("URL", url, "FILE", profiles).Replace(c))
+		if out, errs, code := call(t, args...); out != "web\n" || errs != "" || code != exitFound {
+			t.Errorf("%s: have %q %q %d", c, out, errs, code)
+		}
+	}
+	for _, c := range []string{"--bucket", "--bucket URL", "--bucket URL --", "--bucket URL -i topics", "-i --bucket URL topics", "--topic web topics", "--bucket topics", "-- topics", "", "-", "- topics"} {
+		args := append([]string{"oklog-query"}, strings.Fields(strings.ReplaceAll(c, "URL", url))...)
+		if cmd, own := commandIn(args); cmd.name != "" || !slices.Equal(own, args) {
+			t.Errorf("%s: have %q, %q", c, cmd.name, own)
 		}
 	}
 	t.Setenv("OKLOG_BUCKET", url)

@@ -112,7 +112,7 @@ func TestMoreBadInput(t *testing.T) {
 		{"-B -1 y", "--before-context -1: want at least 0"},
 		{"-n timeout", "--limit timeout: want a number of records, at least 1 (-n is the same: records have no line numbers)"},
 		{"-o --json x", "-o prints matches, and --json whole records: leave one of them out"},
-		{"-x", "there is no flag -x: see oklog-query --help; to search for a text that begins with -, write -e -x"},
+		{"-x", "there is no flag -x: whole records match with -E '^PATTERN$': see oklog-query --help; to search for a text that begins with -, write -e -x"},
 		{"--xyz=1", "there is no flag --xyz: see oklog-query --help; to search for a text that begins with -, write -e --xyz"},
 		{"--where level= x", "..."},
 	} {

@@ -84,13 +84,16 @@ func newLsPrinter(w *bufio.Writer, opts *lsOptions) *lsPrinter {
 		p.json = json.NewEncoder(w)
 		p.json.SetEscapeHTML(false)
 	}
-	const number, bytes, longBytes = 9, 8, 13
-	size := bytes
+	const number, bytes, longBytes, seconds, milliseconds = 9, 8, 13, 9, 13
+	size, clock := bytes, milliseconds
 	if opts.long {
 		size = longBytes
 	}
+	if opts.short {
+		clock = seconds // a row is to fit: --long has the rest
+	}
 	// There may be a million segments, so the widths are those of most.
-	p.cols = table{{"first", 24, false}, {"last", 13, false}, {"records", number, true}, {"text", size, true}, {"stored", size, true}, {"ratio", 6, true}, {"level", 5, false}, {"copies", 6, false}}
+	p.cols = table{{"first", len("2006-01-02T") + clock, false}, {"last", clock, false}, {"records", number, true}, {"text", size, true}, {"stored", size, true}, {"ratio", 6, true}, {"level", 5, false}, {"copies", 6, false}}
 	if opts.long {
 		p.cols = append(p.cols, column{"modified", 20, false})
 	}
@@ -181,9 +184,9 @@ func (p *lsPrinter) segment(s stored) error {
 			return err
 		}
 	}
-	// Milliseconds where they are a matter. The day is that of the first one.
+	// Milliseconds where they are a matter, and there is room. The day is that of the first one.
 	layout := time.RFC3339
-	if p.opts.long || last.Sub(first) < time.Minute {
+	if p.opts.long || !p.opts.short && last.Sub(first) < time.Minute {
 		layout = timeLayout
 	}
 	level := "fresh"
