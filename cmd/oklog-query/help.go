@@ -19,32 +19,30 @@ const helpWidth = 100
 // shortHelp is what -h prints: what is needed at first.
 const shortHelp = `oklog-query finds records in the logs of object storage, as grep does in files.
 
-   oklog-query timeout          in the last hour, of your profile's topic and buckets
+   oklog-query timeout          the last hour, with a profile (see below)
    oklog-query --server https://HOST:7651 --topic web --from 2d timeout
-   oklog-query --bucket s3://HOST/BUCKET --topic web --from 2d timeout
 
    -E            a regular expression            -c    count
-   -i  -S        any case, unless it has upper   -l    sources, -lc with counts
+   -i  -S        any case, if all is lower       -l    sources, -lc with counts
    -v  -w        not matching, whole words       -o    what matches, alone
    --from 2d     begin: 2d, 2026-11-22T17:10     -m N  at most N records
    --to          end, the same                   -C N  records around (-A, -B)
    --last 15m    the last quarter of an hour     -q    exit status only
-   --newest      newest first                    --json             an object a line
-   --source host=web1                            --histogram        when
-   --where 'level=error AND status>=500'         --top FIELD        which values
+   --newest      newest first                    --json      an object a line
+   --source host=web1                            --histogram when
+   --where 'level=error AND status>=500'         --top FIELD which values
 
    oklog-query tail             records as they come
    oklog-query topics, sources  what topics there are; who writes to one
-   oklog-query stats            what a search would cost
-   oklog-query ls, cat          what is stored, and the records of one segment
+   oklog-query stats, ls, cat   what a search would cost; what is stored
 
 Settings of every day go into ~/.config/oklog/config, under [default]:
 
-   bucket = s3://HOST/BUCKET
    topic = web
+   bucket = s3://HOST/BUCKET
+   # or server = https://HOST:7651
 
-Exit status: 0 found, 1 nothing, 2 an error or a partial answer.
-All the rest: oklog-query --help, oklog-query COMMAND --help
+Exit status: 0 found, 1 nothing, 2 error, or partial. More: oklog-query --help
 `
 
 const searchDescription = `Prints the records of a topic that hold PATTERN, in the order of their times; all of them without one.

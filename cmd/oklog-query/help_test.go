@@ -27,6 +27,11 @@ func TestHelpFits(t *testing.T) {
 		}
 	}
 	known = append(known, "flush-age", "time-zone") // of oklog
+	for line := range strings.Lines(shortHelp) {
+		if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > defaultWidth {
+			t.Errorf("-h: %d columns: %s", n, line)
+		}
+	}
 	for name, text := range texts {
 		for line := range strings.Lines(text) {
 			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > helpWidth {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -146,6 +147,32 @@ total: 5 segments, 1000061 records, 5.0 GB of text stored in 251.0 kB, ratio 199
 	}
 	if out, _, _ := call(t, "ls", "--topic", ""); !strings.Contains(out, "total: 2 topics, ") {
 		t.Errorf("have\n%s", out)
+	}
+}
+
+// On a terminal a row fits.
+func TestLsFits(t *testing.T) {
+	b, url, _ := sample(t)
+	fake{"web", "2024-05-03T00:00:00.001", "23:59:59.999", 3, 99_999_999, 9_999_000_000, 101_300}.lay(t, b)
+	opts := lsOptions{place: place{buckets: []string{url}}, topic: "web", from: "2024-05-03", short: true, now: at}
+	var err error
+	if opts.span, err = query.ParseRange(opts.from, "2024-05-04", at); err != nil {
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	code, err := list(t.Context(), opts, slog.New(slog.DiscardHandler), &out, &errs)
+	lines := strings.Split(out.String(), "\n")
+	const before = "2024-05-03T00:00:00Z  23:59:59Z   99999999    10.0GB   101.3kB  98706.81  3      1/1     -         "
+	if err != nil || code != exitFound || len(lines) != 4 || !strings.HasPrefix(lines[1], before) || len(lines[1]) != len(before)+12 {
+		t.Errorf("have %d, %v\n%s%s", code, err, out.String(), errs.String())
+	}
+	if want := "total: 1 segment, 99999999 records, 10.0 GB of text stored in 101.3 kB, ratio 98706.81"; lines[2] != want {
+		t.Errorf("want\n%s\nhave\n%s", want, lines[2])
+	}
+	for _, line := range append(lines, "2024-05-03T00:00:00Z") {
+		if len(line) > 113 { // with a ratio of eight digits; of six, 110
+			t.Errorf("%d columns: %s", len(line), line)
+		}
 	}
 }
 

@@ -329,9 +329,11 @@ func (p *lsPrinter) end(unknown bool) error {
 		if unknown {
 			where = " in the buckets that could be listed"
 		}
-		fmt.Fprintf(p.w, "total: %s%s, %s, %s of text stored in %s, ratio %s; %s copies%s, %s another",
-			topics, count(t.segments, "segment", "segments"), count(t.records, "record", "records"), p.amount(t.text), p.amount(t.stored), ratio(t.text, t.stored),
-			count(t.lacking, "lacks", "lack"), where, count(t.overlapping, "overlaps", "overlap"))
+		fmt.Fprintf(p.w, "total: %s%s, %s, %s of text stored in %s, ratio %s",
+			topics, count(t.segments, "segment", "segments"), count(t.records, "record", "records"), p.amount(t.text), p.amount(t.stored), ratio(t.text, t.stored))
+		if !p.opts.short || t.lacking > 0 || t.overlapping > 0 || unknown { // a line is to fit
+			fmt.Fprintf(p.w, "; %s copies%s, %s another", count(t.lacking, "lacks", "lack"), where, count(t.overlapping, "overlaps", "overlap"))
+		}
 		if t.ahead > 0 {
 			fmt.Fprintf(p.w, ", %s ahead of now", count(t.ahead, "is", "are"))
 		}
