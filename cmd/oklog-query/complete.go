@@ -59,11 +59,16 @@ func bashScript() string {
 _oklog_query_topics() {
 	if command -v timeout >/dev/null 2>&1; then timeout 2 oklog-query topics 2>/dev/null; fi
 }
+_oklog_query_profiles() {
+	local file="${OKLOG_CONFIG:-${XDG_CONFIG_HOME:-$HOME/.config}/oklog/config}"
+	if [[ -r "$file" ]]; then sed -n 's/^[[:space:]]*\[[[:space:]]*\([A-Za-z0-9_.-]*\)[[:space:]]*\].*/\1/p' "$file"; fi
+}
 _oklog_query() {
 	local cur="${COMP_WORDS[COMP_CWORD]}" prev="${COMP_WORDS[COMP_CWORD-1]}" words
 	COMPREPLY=()
 	case "$prev" in
 	--topic|-t) COMPREPLY=($(compgen -W "$(_oklog_query_topics)" -- "$cur")); return ;;
+	--profile) COMPREPLY=($(compgen -W "$(_oklog_query_profiles)" -- "$cur")); return ;;
 	--color|--colour) COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
 	--tz) COMPREPLY=($(compgen -W "utc local" -- "$cur")); return ;;
 	--cache) COMPREPLY=($(compgen -d -- "$cur")); return ;;

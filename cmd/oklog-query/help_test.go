@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -90,6 +91,11 @@ func TestCompletion(t *testing.T) {
 		t.Log("no bash here: what it completes is not seen")
 		return
 	}
+	config := filepath.Join(t.TempDir(), "config")
+	if err := os.WriteFile(config, []byte("topic = web\n[default]\ntopic = [x]\n  [ prod ] # night\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("OKLOG_CONFIG", config)
 	complete := func(words ...string) string {
 		t.Helper()
 		script := bashScript() + `
@@ -117,6 +123,8 @@ COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _oklog_query; echo "${COMPREPLY[@]}"`
 		{[]string{"oklog-query", "completion", "b"}, "bash"},
 		{[]string{"oklog-query", "help", "so"}, "sources"},
 		{[]string{"oklog-query", "--color", "n"}, "never"},
+		{[]string{"oklog-query", "--profile", ""}, "default prod"},
+		{[]string{"oklog-query", "topics", "--profile", "p"}, "prod"},
 	} {
 		if have := complete(c.words...); have != c.want {
 			t.Errorf("%q: want %q, have %q", c.words, c.want, have)

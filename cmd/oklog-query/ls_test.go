@@ -169,10 +169,14 @@ func TestLsFits(t *testing.T) {
 	if want := "total: 1 segment, 99999999 records, 10.0 GB of text stored in 101.3 kB, ratio 98706.81"; lines[2] != want {
 		t.Errorf("want\n%s\nhave\n%s", want, lines[2])
 	}
-	for _, line := range append(lines, "2024-05-03T00:00:00Z") {
-		if len(line) > 113 { // with a ratio of eight digits; of six, 110
-			t.Errorf("%d columns: %s", len(line), line)
-		}
+	if n := len(lines[0]); n > 110 {
+		t.Errorf("%d columns: %s", n, lines[0])
+	}
+	// What is not as it should be is told of anyway.
+	fake{"web", "2024-05-03T12:00:00.000", "23:59:59.999", 0, 1, 100, 101}.lay(t, b)
+	out.Reset()
+	if _, err := list(t.Context(), opts, slog.New(slog.DiscardHandler), &out, &errs); err != nil || !strings.HasSuffix(out.String(), ", ratio 98608.50; 2 overlap another\n") {
+		t.Errorf("have %v\n%s", err, out.String())
 	}
 }
 
@@ -504,6 +508,9 @@ func TestCommandsAreFirst(t *testing.T) {
 		t.Errorf("have %q %q", out, errs)
 	}
 	for _, c := range []string{"ls", "cat"} {
+		if out, _, _ := call(t, "--help", c); !strings.Contains(out, "oklog-query "+c+" [--topic T]") {
+			t.Errorf("--help %s: %s", c, out)
+		}
 		out, errs, code := call(t, c, "--help")
 		if code != 0 || errs != "" || !strings.Contains(out, "Examples:") || !strings.Contains(out, "oklog-query "+c+" [--topic T]") {
 			t.Errorf("%s: %d %s %s", c, code, out, errs)

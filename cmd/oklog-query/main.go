@@ -105,10 +105,11 @@ func commandIn(args []string) (cmd command, own []string) {
 	at := 1
 	for at < len(args) && len(args[at]) > 1 && args[at][0] == '-' && args[at] != "--" {
 		name, _, hasValue := strings.Cut(strings.TrimPrefix(args[at][1:], "-"), "=")
-		if !hasFlag(sharedFlags(), name) {
+		alone := name == "help" || name == "h"
+		if !alone && !hasFlag(sharedFlags(), name) {
 			return searching(), args
 		}
-		if at++; !hasValue { // all of them take one
+		if at++; !hasValue && !alone {
 			at++
 		}
 	}
@@ -120,7 +121,7 @@ func commandIn(args []string) (cmd command, own []string) {
 	return searching(), args
 }
 
-// sharedFlags are those that may stand in front of a command's name.
+// sharedFlags are those that may stand in front of a command's name. All of them take a value.
 func sharedFlags() []cli.Flag { return append(placeFlags(), profileFlags()...) }
 
 // run is the program. args[0] is its name. Nothing is read from standard input.

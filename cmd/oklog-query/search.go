@@ -13,6 +13,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"oklog/cmd/internal/flags"
 	"oklog/ingest/stream"
 	"oklog/objstore/segment"
 	"oklog/query"
@@ -96,7 +97,7 @@ func hint(ctx context.Context, w io.Writer, b backend, opts options, ans *query.
 	usual := opts.request.From == "" && opts.request.To == ""
 	if ans.Stats.Segments.InRange == 0 && ans.Stats.Segments.Hot == 0 {
 		if text := b.Hint(ctx, question{Request: opts.request, query: opts.query}); text != "" {
-			if usual {
+			if usual && strings.Contains(text, "between --from and --to") {
 				text += "; without --from, what is searched is the last hour"
 			}
 			tell("%s", text)
@@ -115,7 +116,7 @@ func hint(ctx context.Context, w io.Writer, b backend, opts options, ans *query.
 	typed := opts.request.Patterns[0]
 	if _, ok := commandOf(typed); ok {
 		tell("%q was searched as a text: the command %s has to be the first argument: oklog-query %s ...", typed, typed, typed)
-	} else if name := nearest(typed, longCommands()); name != "" {
+	} else if name := flags.Nearest(typed, longCommands()); name != "" {
 		tell("%q was searched as a text: there is a command %s", typed, name)
 	}
 }

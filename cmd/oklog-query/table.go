@@ -331,17 +331,25 @@ func (p *lsPrinter) end(unknown bool) error {
 		}
 		fmt.Fprintf(p.w, "total: %s%s, %s, %s of text stored in %s, ratio %s",
 			topics, count(t.segments, "segment", "segments"), count(t.records, "record", "records"), p.amount(t.text), p.amount(t.stored), ratio(t.text, t.stored))
-		if !p.opts.short || t.lacking > 0 || t.overlapping > 0 || unknown { // a line is to fit
-			fmt.Fprintf(p.w, "; %s copies%s, %s another", count(t.lacking, "lacks", "lack"), where, count(t.overlapping, "overlaps", "overlap"))
+		between := "; "
+		if n := t.lacking; n > 0 || unknown || !p.opts.short { // a line is to fit
+			fmt.Fprintf(p.w, "%s%s copies%s", between, count(n, "lacks", "lack"), where)
+			between = ", "
+		}
+		if n := t.overlapping; n > 0 || !p.opts.short {
+			fmt.Fprintf(p.w, "%s%s another", between, count(n, "overlaps", "overlap"))
+			between = ", "
 		}
 		if t.ahead > 0 {
-			fmt.Fprintf(p.w, ", %s ahead of now", count(t.ahead, "is", "are"))
+			fmt.Fprintf(p.w, "%s%s ahead of now", between, count(t.ahead, "is", "are"))
+			between = ", "
 		}
 		if t.early > 0 {
-			fmt.Fprintf(p.w, ", %s from before %d", count(t.early, "is", "are"), minYear)
+			fmt.Fprintf(p.w, "%s%s from before %d", between, count(t.early, "is", "are"), minYear)
+			between = ", "
 		}
 		if t.differing > 0 {
-			fmt.Fprintf(p.w, ", %s copies of different sizes", count(t.differing, "has", "have"))
+			fmt.Fprintf(p.w, "%s%s copies of different sizes", between, count(t.differing, "has", "have"))
 		}
 		fmt.Fprintln(p.w)
 	}

@@ -111,10 +111,16 @@ func doTail(ctx context.Context, c *cli.Context, s streams) (int, error) {
 	if err != nil {
 		return exitTrouble, err
 	}
+	var code int
 	if opts.server != nil {
-		return followServer(ctx, opts, s.stdout, told)
+		code, err = followServer(ctx, opts, s.stdout, told)
+	} else {
+		code, err = follow(ctx, opts, log, s.stdout, told)
 	}
-	return follow(ctx, opts, log, s.stdout, told)
+	if ctx.Err() != nil && isTerminal(s.stderr) {
+		fmt.Fprintln(s.stderr) // behind the ^C that it shows
+	}
+	return code, err
 }
 
 // follow prints records until ctx is done, or nobody reads them.
