@@ -13,8 +13,11 @@ import (
 	"oklog/cmd/internal/flags"
 )
 
-// helpWidth is how wide the help is, in columns.
-const helpWidth = 100
+// helpWidth is how wide the help is at most, and leastHelp at least where a terminal is narrower, in columns.
+const (
+	helpWidth = 100
+	leastHelp = 80
+)
 
 // shortHelp is what -h prints: what is needed at first.
 const shortHelp = `oklog-query finds records in the logs of object storage, as grep does in files.
@@ -162,8 +165,17 @@ func titled(app *cli.App) (categories []string, docs map[string][]flagDoc) {
 	return categories, docs
 }
 
-// longHelp is all that there is to say of a command.
-func longHelp(app *cli.App) string {
+// helpFor is all that there is to say of a command, as wide as fits what it is printed on.
+func helpFor(app *cli.App, stdout io.Writer) string {
+	width := helpWidth
+	if isTerminal(stdout) {
+		width = min(helpWidth, max(leastHelp, screenOf(streams{stdout: stdout, stderr: io.Discard}).width))
+	}
+	return longHelp(app, width)
+}
+
+// longHelp is the help in lines of so many columns; examples stay as they are.
+func longHelp(app *cli.App, width int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s - %s\n\nUsage:\n", app.Name, app.Usage)
 	for line := range strings.Lines(app.UsageText) {
@@ -176,12 +188,12 @@ func longHelp(app *cli.App) string {
 			fmt.Fprintf(&b, "   %-12s%s\n", cmd.name, other.Usage)
 		}
 	}
-	b.WriteString("\n" + wrapText(app.Description, helpWidth) + "\n")
+	b.WriteString("\n" + wrapText(app.Description, width) + "\n")
 	categories, docs := titled(app)
 	for _, category := range categories {
 		fmt.Fprintf(&b, "\n%s:\n", category)
 		for _, d := range docs[category] {
-			b.WriteString(d.help())
+			b.WriteString(d.help(width))
 		}
 	}
 	return b.String()
@@ -211,10 +223,10 @@ func (d flagDoc) explained() string {
 	return text
 }
 
-func (d flagDoc) help() string {
+func (d flagDoc) help(width int) string {
 	const column = 32
 	head := "   " + d.spelled()
-	body := wrapWords(d.explained(), helpWidth-column)
+	body := wrapWords(d.explained(), width-column)
 	var b strings.Builder
 	if len(head) > column-2 {
 		b.WriteString(head + "\n")
@@ -275,7 +287,7 @@ func doHelp(_ context.Context, c *cli.Context, s streams) (int, error) {
 	}
 	app := cmd.app()
 	finish(app, cmd.name)
-	_, err := io.WriteString(s.stdout, longHelp(app))
+	_, err := io.WriteString(s.stdout, helpFor(app, s.stdout))
 	return exitFound, err
 }
 

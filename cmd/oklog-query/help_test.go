@@ -19,7 +19,13 @@ func TestHelpFits(t *testing.T) {
 	for _, cmd := range append(commands(), searching()) {
 		app := cmd.app()
 		finish(app, cmd.name)
-		texts[app.Name] = longHelp(app)
+		texts[app.Name] = longHelp(app, helpWidth)
+		for line := range strings.Lines(longHelp(app, leastHelp)) {
+			own := line[0] != ' ' || strings.HasPrefix(line, strings.Repeat(" ", 32)) // examples are as they are
+			if n := utf8.RuneCountInString(line) - 1; n > leastHelp && own && strings.Contains(strings.TrimSpace(line), " ") {
+				t.Errorf("%s: %d columns of %d: %s", app.Name, n, leastHelp, line)
+			}
+		}
 		for _, f := range app.Flags {
 			known = append(known, f.Names()...)
 			if d, ok := docOf(f); !ok || d.usage == "" || d.category == "" {

@@ -149,7 +149,7 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 	}
 	app.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return usageError(err, app, cmd.name, args) }
 	args = flags.Last(flags.First(contextNumbers(args), app.Flags), app.Flags, exclusive()...)
-	if text := informed(app, cmd, args); text != "" {
+	if text := informed(app, cmd, args, stdout); text != "" {
 		if _, err := io.WriteString(stdout, text); err != nil {
 			return exitTrouble
 		}
@@ -167,11 +167,11 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 }
 
 // informed is what is printed if the arguments ask about the program, whatever else is among them.
-func informed(app *cli.App, cmd command, args []string) string {
+func informed(app *cli.App, cmd command, args []string, stdout io.Writer) string {
 	asked := func(name string) bool { return flags.Given(args, app.Flags, name) }
 	switch {
 	case asked("help"), asked("h") && cmd.name != "":
-		return longHelp(app)
+		return helpFor(app, stdout)
 	case asked("h"):
 		return shortHelp
 	case asked("version"):
