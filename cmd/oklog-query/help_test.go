@@ -130,6 +130,10 @@ COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _oklog_query; echo "${COMPREPLY[@]}"`
 		{[]string{"oklog-query", "help", "so"}, "sources"},
 		{[]string{"oklog-query", "--color", "n"}, "never"},
 		{[]string{"oklog-query", "--profile", ""}, "default prod"},
+		{[]string{"oklog-query", "--profile", "prod", "--server", "URL", "to"}, "topics"},
+		{[]string{"oklog-query", "--profile", "prod", "ls", "--lo"}, "--long"},
+		{[]string{"oklog-query", "--profile", "prod", "--ign"}, "--ignore-case"},
+		{[]string{"oklog-query", "-i", "to"}, ""},
 		{[]string{"oklog-query", "topics", "--profile", "p"}, "prod"},
 	} {
 		if have := complete(c.words...); have != c.want {

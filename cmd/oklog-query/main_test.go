@@ -292,7 +292,7 @@ func TestBadInput(t *testing.T) {
 		want string // beginning, if it ends in ...
 	}{
 		{[]string{"--topic", "web"}, "--bucket is missing: say where the segments are, such as --bucket file:///var/lib/oklog/bucket or --bucket s3://HOST/BUCKET, set OKLOG_BUCKET, or write it into a profile (--help)"},
-		{[]string{"--bucket", url}, "--topic is missing: say which topic to search, such as --topic web, or set OKLOG_TOPIC"},
+		{[]string{"--bucket", url}, "--topic is missing: say which topic to search, such as --topic web, or set OKLOG_TOPIC; oklog-query topics lists them"},
 		{[]string{"--bucket", url, "--topic", "Web"}, `--topic: bad topic name "Web": 'W' at byte 0` + topic},
 		{[]string{"--bucket", url, "--topic", "a..b"}, `--topic: bad topic name "a..b": two dots in a row` + topic},
 		{[]string{"--bucket", "/tmp", "--topic", "web"}, "open bucket /tmp: it is not a URL: ..."},

@@ -281,6 +281,9 @@ func parseRequest(c *cli.Context, zone *time.Location) (r query.Request, err err
 			return r, err
 		}
 	}
+	if r.Topic == "" {
+		return r, errors.New("--topic is missing: say which topic to search, such as --topic web, or set OKLOG_TOPIC; oklog-query topics lists them")
+	}
 	r.Patterns = c.StringSlice("e")
 	args := c.Args().Slice()
 	switch {

@@ -164,7 +164,7 @@ func TestLists(t *testing.T) {
 	for args2, want := range map[string]string{
 		"topics x":          "topics takes no argument such as \"x\"; to search for the text topics, write oklog-query -e topics",
 		"sources x":         "sources takes no pattern such as \"x\": oklog-query -l \"x\" lists the sources that have matches",
-		"sources":           "--topic is missing: say which topic to search, such as --topic web, or set OKLOG_TOPIC",
+		"sources":           "--topic is missing: say which topic to search, such as --topic web, or set OKLOG_TOPIC; oklog-query topics lists them",
 		"topics --nonsense": "there is no flag --nonsense: see oklog-query topics --help",
 	} {
 		if out, errs, code := call(t, args(args2)...); errs != "oklog-query: "+want+"\n" || out != "" || code != exitTrouble {
