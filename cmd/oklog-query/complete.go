@@ -59,18 +59,29 @@ func bashScript() string {
 _oklog_query_topics() {
 	if command -v timeout >/dev/null 2>&1; then timeout 2 oklog-query topics 2>/dev/null; fi
 }
+_oklog_query_profiles() {
+	local file="${OKLOG_CONFIG:-${XDG_CONFIG_HOME:-$HOME/.config}/oklog/config}"
+	if [[ -r "$file" ]]; then sed -n 's/^[[:space:]]*\[[[:space:]]*\([A-Za-z0-9_.-]*\)[[:space:]]*\].*/\1/p' "$file"; fi
+}
 _oklog_query() {
-	local cur="${COMP_WORDS[COMP_CWORD]}" prev="${COMP_WORDS[COMP_CWORD-1]}" words
+	local cur="${COMP_WORDS[COMP_CWORD]}" prev="${COMP_WORDS[COMP_CWORD-1]}" words at=1
 	COMPREPLY=()
 	case "$prev" in
 	--topic|-t) COMPREPLY=($(compgen -W "$(_oklog_query_topics)" -- "$cur")); return ;;
+	--profile) COMPREPLY=($(compgen -W "$(_oklog_query_profiles)" -- "$cur")); return ;;
 	--color|--colour) COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
 	--tz) COMPREPLY=($(compgen -W "utc local" -- "$cur")); return ;;
 	--cache) COMPREPLY=($(compgen -d -- "$cur")); return ;;
 	--config|--*-ca|--*-cert|--*-key|--*-creds|--*-nkey|--*-file) COMPREPLY=($(compgen -f -- "$cur")); return ;;
 	esac
-	case "${COMP_WORDS[1]}" in
-`)
+	while ((at < COMP_CWORD)); do # a command's name stands behind these, too
+		case "${COMP_WORDS[at]}" in
+		%s) ((at += 2)) ;;
+		*) break ;;
+		esac
+	done
+	case "${COMP_WORDS[at]}" in
+`, strings.Join(longNames(&cli.App{Flags: sharedFlags()}), "|"))
 	for i, app := range apps {
 		if i > 0 {
 			fmt.Fprintf(&b, "\t%s) words=%q ;;\n", names[i], strings.Join(longNames(app), " "))
@@ -79,9 +90,9 @@ _oklog_query() {
 	fmt.Fprintf(&b, "\t*) words=%q ;;\n\tesac\n", strings.Join(longNames(apps[0]), " "))
 	fmt.Fprintf(&b, `	if [[ "$cur" == -* ]]; then
 		COMPREPLY=($(compgen -W "$words" -- "$cur"))
-	elif ((COMP_CWORD == 1)); then
+	elif ((COMP_CWORD == at)); then
 		COMPREPLY=($(compgen -W %q -- "$cur"))
-	elif ((COMP_CWORD == 2)); then
+	elif ((COMP_CWORD == at + 1)); then
 		case "$prev" in
 		completion) COMPREPLY=($(compgen -W "bash zsh fish" -- "$cur")) ;;
 		help) COMPREPLY=($(compgen -W %q -- "$cur")) ;;

@@ -13,32 +13,39 @@ import (
 	"oklog/cmd/internal/flags"
 )
 
-// helpWidth is how wide the help is, in columns.
-const helpWidth = 100
+// helpWidth is how wide the help is at most, and leastHelp at least where a terminal is narrower, in columns.
+const (
+	helpWidth = 100
+	leastHelp = 80
+)
 
 // shortHelp is what -h prints: what is needed at first.
 const shortHelp = `oklog-query finds records in the logs of object storage, as grep does in files.
 
-   oklog-query timeout                    in the last hour, of the topic and buckets of your profile
-   oklog-query --bucket s3://HOST/BUCKET --topic web --from 2d timeout
+   oklog-query timeout          the last hour, with a profile (see below)
+   oklog-query --server https://HOST:7651 --topic web --from 2d timeout
 
-   -E            PATTERN is a regular expression     -c  count       -m N  at most N
-   -i  -S        any case, any unless it has upper   -l  sources     -C N  records around (-A, -B)
-   -v  -w        what does not match, whole words    -o  matches     -q    exit status only
-   --from 2d     begin: 5m, 2d, 2026-11-22T17:10     --to            end, the same
-   --last 15m    the last quarter of an hour         --newest        newest first
-   --source host=web1                                --json          an object a line
-   --where 'level=error AND status>=500'             --histogram, --top FIELD
+   -E            a regular expression            -c    count
+   -i  -S        any case, if all is lower       -l    sources, -lc with counts
+   -v  -w        not matching, whole words       -o    what matches, alone
+   --from 2d     begin: 2d, 2026-11-22T17:10     -m N  at most N records
+   --to          end, the same                   -C N  records around (-A, -B)
+   --last 15m    the last quarter of an hour     -q    exit status only
+   --newest      newest first                    --json      an object a line
+   --source host=web1                            --histogram when
+   --where 'level=error AND status>=500'         --top FIELD which values
 
-   oklog-query topics                     what topics there are; sources: who writes to one
-   oklog-query ls, cat                    what is stored, and the records of one segment
+   oklog-query tail             records as they come
+   oklog-query topics, sources  what topics there are; who writes to one
+   oklog-query stats, ls, cat   what a search would cost; what is stored
 
 Settings of every day go into ~/.config/oklog/config, under [default]:
 
-   bucket = s3://HOST/BUCKET
    topic = web
+   bucket = s3://HOST/BUCKET
+   # or server = https://HOST:7651
 
-Exit status: 0 found, 1 nothing, 2 an error or a partial answer. All the rest: oklog-query --help
+Exit status: 0 found, 1 nothing, 2 error, or partial. More: oklog-query --help
 `
 
 const searchDescription = `Prints the records of a topic that hold PATTERN, in the order of their times; all of them without one.
@@ -90,7 +97,7 @@ Profiles are sections of the file ~/.config/oklog/config (or $XDG_CONFIG_HOME/ok
    bucket = s3://staging:9000/logs
 Flags count before the environment, that before the profile.
 
-Of flags that exclude each other (-i -s -S, -E -F) the last one counts. A command's name is one where it comes first of all: a search for the text ls is oklog-query -e ls, or oklog-query -- ls.
+Of flags that exclude each other (-i -s -S, -E -F) the last one counts. A command's name is one where it comes first of all, or behind flags that say where records are, such as --profile and --server: a search for the text ls is oklog-query -e ls, or oklog-query -- ls.
 
 The manual page is oklog-query man | man -l -, and oklog-query completion bash has a shell complete flags and topics.
 
@@ -158,8 +165,17 @@ func titled(app *cli.App) (categories []string, docs map[string][]flagDoc) {
 	return categories, docs
 }
 
-// longHelp is all that there is to say of a command.
-func longHelp(app *cli.App) string {
+// helpFor is all that there is to say of a command, as wide as fits what it is printed on.
+func helpFor(app *cli.App, stdout io.Writer) string {
+	width := helpWidth
+	if isTerminal(stdout) {
+		width = min(helpWidth, max(leastHelp, screenOf(streams{stdout: stdout, stderr: io.Discard}).width))
+	}
+	return longHelp(app, width)
+}
+
+// longHelp is the help in lines of so many columns; examples stay as they are.
+func longHelp(app *cli.App, width int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s - %s\n\nUsage:\n", app.Name, app.Usage)
 	for line := range strings.Lines(app.UsageText) {
@@ -172,12 +188,12 @@ func longHelp(app *cli.App) string {
 			fmt.Fprintf(&b, "   %-12s%s\n", cmd.name, other.Usage)
 		}
 	}
-	b.WriteString("\n" + wrapText(app.Description, helpWidth) + "\n")
+	b.WriteString("\n" + wrapText(app.Description, width) + "\n")
 	categories, docs := titled(app)
 	for _, category := range categories {
 		fmt.Fprintf(&b, "\n%s:\n", category)
 		for _, d := range docs[category] {
-			b.WriteString(d.help())
+			b.WriteString(d.help(width))
 		}
 	}
 	return b.String()
@@ -207,10 +223,10 @@ func (d flagDoc) explained() string {
 	return text
 }
 
-func (d flagDoc) help() string {
+func (d flagDoc) help(width int) string {
 	const column = 32
 	head := "   " + d.spelled()
-	body := wrapWords(d.explained(), helpWidth-column)
+	body := wrapWords(d.explained(), width-column)
 	var b strings.Builder
 	if len(head) > column-2 {
 		b.WriteString(head + "\n")
@@ -271,7 +287,7 @@ func doHelp(_ context.Context, c *cli.Context, s streams) (int, error) {
 	}
 	app := cmd.app()
 	finish(app, cmd.name)
-	_, err := io.WriteString(s.stdout, longHelp(app))
+	_, err := io.WriteString(s.stdout, helpFor(app, s.stdout))
 	return exitFound, err
 }
 

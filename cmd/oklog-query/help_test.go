@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -18,7 +19,13 @@ func TestHelpFits(t *testing.T) {
 	for _, cmd := range append(commands(), searching()) {
 		app := cmd.app()
 		finish(app, cmd.name)
-		texts[app.Name] = longHelp(app)
+		texts[app.Name] = longHelp(app, helpWidth)
+		for line := range strings.Lines(longHelp(app, leastHelp)) {
+			own := line[0] != ' ' || strings.HasPrefix(line, strings.Repeat(" ", 32)) // examples are as they are
+			if n := utf8.RuneCountInString(line) - 1; n > leastHelp && own && strings.Contains(strings.TrimSpace(line), " ") {
+				t.Errorf("%s: %d columns of %d: %s", app.Name, n, leastHelp, line)
+			}
+		}
 		for _, f := range app.Flags {
 			known = append(known, f.Names()...)
 			if d, ok := docOf(f); !ok || d.usage == "" || d.category == "" {
@@ -27,6 +34,11 @@ func TestHelpFits(t *testing.T) {
 		}
 	}
 	known = append(known, "flush-age", "time-zone") // of oklog
+	for line := range strings.Lines(shortHelp) {
+		if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > defaultWidth {
+			t.Errorf("-h: %d columns: %s", n, line)
+		}
+	}
 	for name, text := range texts {
 		for line := range strings.Lines(text) {
 			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > helpWidth {
@@ -85,6 +97,11 @@ func TestCompletion(t *testing.T) {
 		t.Log("no bash here: what it completes is not seen")
 		return
 	}
+	config := filepath.Join(t.TempDir(), "config")
+	if err := os.WriteFile(config, []byte("topic = web\n[default]\ntopic = [x]\n  [ prod ] # night\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("OKLOG_CONFIG", config)
 	complete := func(words ...string) string {
 		t.Helper()
 		script := bashScript() + `
@@ -112,6 +129,12 @@ COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _oklog_query; echo "${COMPREPLY[@]}"`
 		{[]string{"oklog-query", "completion", "b"}, "bash"},
 		{[]string{"oklog-query", "help", "so"}, "sources"},
 		{[]string{"oklog-query", "--color", "n"}, "never"},
+		{[]string{"oklog-query", "--profile", ""}, "default prod"},
+		{[]string{"oklog-query", "--profile", "prod", "--server", "URL", "to"}, "topics"},
+		{[]string{"oklog-query", "--profile", "prod", "ls", "--lo"}, "--long"},
+		{[]string{"oklog-query", "--profile", "prod", "--ign"}, "--ignore-case"},
+		{[]string{"oklog-query", "-i", "to"}, ""},
+		{[]string{"oklog-query", "topics", "--profile", "p"}, "prod"},
 	} {
 		if have := complete(c.words...); have != c.want {
 			t.Errorf("%q: want %q, have %q", c.words, c.want, have)

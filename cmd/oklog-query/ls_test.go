@@ -7,7 +7,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -144,6 +147,36 @@ total: 5 segments, 1000061 records, 5.0 GB of text stored in 251.0 kB, ratio 199
 	}
 	if out, _, _ := call(t, "ls", "--topic", ""); !strings.Contains(out, "total: 2 topics, ") {
 		t.Errorf("have\n%s", out)
+	}
+}
+
+// On a terminal a row fits.
+func TestLsFits(t *testing.T) {
+	b, url, _ := sample(t)
+	fake{"web", "2024-05-03T00:00:00.001", "23:59:59.999", 3, 99_999_999, 9_999_000_000, 101_300}.lay(t, b)
+	opts := lsOptions{place: place{buckets: []string{url}}, topic: "web", from: "2024-05-03", short: true, now: at}
+	var err error
+	if opts.span, err = query.ParseRange(opts.from, "2024-05-04", at); err != nil {
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	code, err := list(t.Context(), opts, slog.New(slog.DiscardHandler), &out, &errs)
+	lines := strings.Split(out.String(), "\n")
+	const before = "2024-05-03T00:00:00Z  23:59:59Z   99999999    10.0GB   101.3kB  98706.81  3      1/1     -         "
+	if err != nil || code != exitFound || len(lines) != 4 || !strings.HasPrefix(lines[1], before) || len(lines[1]) != len(before)+12 {
+		t.Errorf("have %d, %v\n%s%s", code, err, out.String(), errs.String())
+	}
+	if want := "total: 1 segment, 99999999 records, 10.0 GB of text stored in 101.3 kB, ratio 98706.81"; lines[2] != want {
+		t.Errorf("want\n%s\nhave\n%s", want, lines[2])
+	}
+	if n := len(lines[0]); n > 110 {
+		t.Errorf("%d columns: %s", n, lines[0])
+	}
+	// What is not as it should be is told of anyway.
+	fake{"web", "2024-05-03T12:00:00.000", "23:59:59.999", 0, 1, 100, 101}.lay(t, b)
+	out.Reset()
+	if _, err := list(t.Context(), opts, slog.New(slog.DiscardHandler), &out, &errs); err != nil || !strings.HasSuffix(out.String(), ", ratio 98608.50; 2 overlap another\n") {
+		t.Errorf("have %v\n%s", err, out.String())
 	}
 }
 
@@ -450,12 +483,34 @@ func TestCommandsAreFirst(t *testing.T) {
 			t.Errorf("%q: have %q %q %d", c.args, out, errs, code)
 		}
 	}
+	// A command's name is one behind flags that say where records are, too.
+	profiles := filepath.Join(t.TempDir(), "config")
+	if err := os.WriteFile(profiles, []byte("[prod]\nbucket = "+url+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []string{
+		"topics --bucket URL", "--bucket URL topics", "--bucket=URL -write-quorum 1 topics", "--config FILE --profile prod topics", "--profile=prod topics --config FILE",
+	} {
+		args := strings.Fields(strings.NewReplacer("URL", url, "FILE", profiles).Replace(c))
+		if out, errs, code := call(t, args...); out != "web\n" || errs != "" || code != exitFound {
+			t.Errorf("%s: have %q %q %d", c, out, errs, code)
+		}
+	}
+	for _, c := range []string{"--bucket", "--bucket URL", "--bucket URL --", "--bucket URL -i topics", "-i --bucket URL topics", "--topic web topics", "--bucket topics", "-- topics", "", "-", "- topics"} {
+		args := append([]string{"oklog-query"}, strings.Fields(strings.ReplaceAll(c, "URL", url))...)
+		if cmd, own := commandIn(args); cmd.name != "" || !slices.Equal(own, args) {
+			t.Errorf("%s: have %q, %q", c, cmd.name, own)
+		}
+	}
 	t.Setenv("OKLOG_BUCKET", url)
 	t.Setenv("OKLOG_TOPIC", "web")
 	if out, errs, _ := call(t, "--", "ls"); errs != "" && !strings.Contains(errs, "between --from and --to") || strings.Contains(out, "segments") {
 		t.Errorf("have %q %q", out, errs)
 	}
 	for _, c := range []string{"ls", "cat"} {
+		if out, _, _ := call(t, "--help", c); !strings.Contains(out, "oklog-query "+c+" [--topic T]") {
+			t.Errorf("--help %s: %s", c, out)
+		}
 		out, errs, code := call(t, c, "--help")
 		if code != 0 || errs != "" || !strings.Contains(out, "Examples:") || !strings.Contains(out, "oklog-query "+c+" [--topic T]") {
 			t.Errorf("%s: %d %s %s", c, code, out, errs)

@@ -11,7 +11,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -67,7 +66,7 @@ type streams struct {
 	log            *slog.Logger // warnings, which are printed at the end
 }
 
-// command is what the first argument names.
+// command is what the arguments name.
 type command struct {
 	name string
 	app  func() *cli.App
@@ -100,15 +99,34 @@ func commandOf(name string) (command, bool) {
 	return searching(), false
 }
 
-// run is the program. args[0] is its name. Nothing is read from standard input.
-func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) int {
-	cmd := searching()
-	if len(args) > 1 {
-		var named bool
-		if cmd, named = commandOf(args[1]); named {
-			args = args[1:]
+// commandIn finds the command that the arguments name, and gives those of its own. The name stands first, or behind flags that say
+// where records are: behind any other it is a text to search for.
+func commandIn(args []string) (cmd command, own []string) {
+	at := 1
+	for at < len(args) && len(args[at]) > 1 && args[at][0] == '-' && args[at] != "--" {
+		name, _, hasValue := strings.Cut(strings.TrimPrefix(args[at][1:], "-"), "=")
+		alone := name == "help" || name == "h"
+		if !alone && !hasFlag(sharedFlags(), name) {
+			return searching(), args
+		}
+		if at++; !hasValue && !alone {
+			at++
 		}
 	}
+	if at < len(args) {
+		if cmd, ok := commandOf(args[at]); ok {
+			return cmd, slices.Concat(args[at:at+1], args[1:at], args[at+1:])
+		}
+	}
+	return searching(), args
+}
+
+// sharedFlags are those that may stand in front of a command's name. All of them take a value.
+func sharedFlags() []cli.Flag { return append(placeFlags(), profileFlags()...) }
+
+// run is the program. args[0] is its name. Nothing is read from standard input.
+func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) int {
+	cmd, args := commandIn(args)
 	warnings := &lineHandler{}
 	s := streams{stdout, stderr, slog.New(warnings)}
 	code := exitFound
@@ -131,7 +149,7 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 	}
 	app.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return usageError(err, app, cmd.name, args) }
 	args = flags.Last(flags.First(contextNumbers(args), app.Flags), app.Flags, exclusive()...)
-	if text := informed(app, cmd, args); text != "" {
+	if text := informed(app, cmd, args, stdout); text != "" {
 		if _, err := io.WriteString(stdout, text); err != nil {
 			return exitTrouble
 		}
@@ -149,11 +167,11 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 }
 
 // informed is what is printed if the arguments ask about the program, whatever else is among them.
-func informed(app *cli.App, cmd command, args []string) string {
+func informed(app *cli.App, cmd command, args []string, stdout io.Writer) string {
 	asked := func(name string) bool { return flags.Given(args, app.Flags, name) }
 	switch {
 	case asked("help"), asked("h") && cmd.name != "":
-		return longHelp(app)
+		return helpFor(app, stdout)
 	case asked("h"):
 		return shortHelp
 	case asked("version"):
@@ -170,9 +188,7 @@ func finish(app *cli.App, name string) {
 	app.ExitErrHandler = func(*cli.Context, error) {}
 	const what = catHelp
 	if hasFlag(app.Flags, "bucket") {
-		app.Flags = append(app.Flags,
-			&cli.StringFlag{Name: "config", Category: what, EnvVars: []string{"OKLOG_CONFIG"}, Usage: "the `FILE` with profiles", DefaultText: "~/.config/oklog/config"},
-			&cli.StringFlag{Name: "profile", Category: what, EnvVars: []string{"OKLOG_PROFILE"}, Usage: "take the settings of the section `NAME` of that file", DefaultText: "default"})
+		app.Flags = append(app.Flags, profileFlags()...)
 	}
 	app.Flags = append(app.Flags,
 		&cli.BoolFlag{Name: "h", Category: what, Usage: "print a short help"},
@@ -180,25 +196,11 @@ func finish(app *cli.App, name string) {
 		&cli.BoolFlag{Name: "version", Category: what, Usage: "print the version"})
 }
 
-// usageError says what to do about arguments that the flags' library does not take.
-func usageError(err error, app *cli.App, name string, args []string) error {
-	if flag, ok := strings.CutPrefix(err.Error(), "flag provided but not defined: -"); ok {
-		dashed := "-" + flag
-		for _, a := range args {
-			if name, _, _ := strings.Cut(a, "="); strings.TrimLeft(name, "-") == flag {
-				dashed = name // as it was typed
-				break
-			}
-		}
-		if name != "" {
-			return fmt.Errorf("there is no flag %s: see %s --help", dashed, app.Name)
-		}
-		return fmt.Errorf("there is no flag %s: see %s --help; to search for a text that begins with -, write -e %s", dashed, app.Name, dashed)
+func profileFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "config", Category: catHelp, EnvVars: []string{"OKLOG_CONFIG"}, Usage: "the `FILE` with profiles", DefaultText: "~/.config/oklog/config"},
+		&cli.StringFlag{Name: "profile", Category: catHelp, EnvVars: []string{"OKLOG_PROFILE"}, Usage: "take the settings of the section `NAME` of that file", DefaultText: "default"},
 	}
-	if err.Error() == "flag needs an argument: -source" {
-		return errors.New("--source needs a condition, such as --source host=web1: to print sources use --show-source")
-	}
-	return fmt.Errorf("%w: see %s --help", err, app.Name)
 }
 
 // contextNumbers makes -C of grep's -5.

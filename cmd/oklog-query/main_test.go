@@ -292,7 +292,7 @@ func TestBadInput(t *testing.T) {
 		want string // beginning, if it ends in ...
 	}{
 		{[]string{"--topic", "web"}, "--bucket is missing: say where the segments are, such as --bucket file:///var/lib/oklog/bucket or --bucket s3://HOST/BUCKET, set OKLOG_BUCKET, or write it into a profile (--help)"},
-		{[]string{"--bucket", url}, "--topic is missing: say which topic to search, such as --topic web, or set OKLOG_TOPIC"},
+		{[]string{"--bucket", url}, "--topic is missing: say which topic to search, such as --topic web, or set OKLOG_TOPIC; oklog-query topics lists them"},
 		{[]string{"--bucket", url, "--topic", "Web"}, `--topic: bad topic name "Web": 'W' at byte 0` + topic},
 		{[]string{"--bucket", url, "--topic", "a..b"}, `--topic: bad topic name "a..b": two dots in a row` + topic},
 		{[]string{"--bucket", "/tmp", "--topic", "web"}, "open bucket /tmp: it is not a URL: ..."},
@@ -306,6 +306,9 @@ func TestBadInput(t *testing.T) {
 		{append(known, "--to", "5"), "bad bound: --to 5: the unit is missing" + bound},
 		{append(known, "--from", "1h", "--to", "2h"), "bad bound: --from 1h is not before --to 2h: the range is empty: exchange or widen them"},
 		{append(known, "--regex", "a(b"), `bad pattern "a(b": missing closing ): mend it, or leave out --regex to search for the text as it is`},
+		{append(known, "a", "b.log"), `2 patterns ("a", "b.log"): want one: put it in quotes if it holds spaces, or give several with -e; no files are searched, but a topic (--topic), and its sources (--source)`},
+		{append(known, "stats", "b"), `2 patterns ("stats", "b"): want one: put it in quotes if it holds spaces, or give several with -e; the command stats has to be the first argument: oklog-query stats ...`},
+		{append(known, "--histogram", "5m", "b"), "the step of a histogram stands behind a =: --histogram=5m"},
 		{append(known, "a", "b"), `2 patterns ("a", "b"): want one: put it in quotes if it holds spaces, or give several with -e`},
 		{append(known, "a", "-e", "b"), `the pattern "a" stands beside -e: give it with -e, too`},
 		{append(known, "--limit", "0"), "--limit 0: want at least 1"},

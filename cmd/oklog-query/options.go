@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -171,6 +172,9 @@ func parsePlace(c *cli.Context) (p place, err error) {
 	}
 	p.quorum = c.Int("write-quorum")
 	if len(p.buckets) == 0 {
+		if !hasFlag(c.App.Flags, "server") && os.Getenv("OKLOG_SERVER") != "" {
+			return p, fmt.Errorf("--bucket is missing: %s reads buckets itself, and asks no server: say where the segments are, such as --bucket s3://HOST/BUCKET", strings.TrimPrefix(c.App.Name, "oklog-query "))
+		}
 		return p, errors.New("--bucket is missing: say where the segments are, such as --bucket file:///var/lib/oklog/bucket or --bucket s3://HOST/BUCKET, set OKLOG_BUCKET, or write it into a profile (--help)")
 	}
 	return p, nil
@@ -277,16 +281,34 @@ func parseRequest(c *cli.Context, zone *time.Location) (r query.Request, err err
 			return r, err
 		}
 	}
+	if r.Topic == "" {
+		return r, errors.New("--topic is missing: say which topic to search, such as --topic web, or set OKLOG_TOPIC; oklog-query topics lists them")
+	}
 	r.Patterns = c.StringSlice("e")
 	args := c.Args().Slice()
 	switch {
 	case len(r.Patterns) > 0 && len(args) > 0:
 		return r, fmt.Errorf("the pattern %q stands beside -e: give it with -e, too", args[0])
 	case len(args) > 1:
-		return r, fmt.Errorf("%d patterns (%q, %q): want one: put it in quotes if it holds spaces, or give several with -e", len(args), args[0], args[1])
+		return r, patternsError(c, args)
 	}
 	r.Patterns = append(r.Patterns, args...)
 	return r, nil
+}
+
+// patternsError says what to do about arguments behind the pattern.
+func patternsError(c *cli.Context, args []string) error {
+	text := fmt.Sprintf("%d patterns (%q, %q): want one: put it in quotes if it holds spaces, or give several with -e", len(args), args[0], args[1])
+	_, step := query.ParseAge(args[0])
+	switch _, named := commandOf(args[0]); {
+	case c.String("histogram") == automatic && step == nil:
+		text = fmt.Sprintf("the step of a histogram stands behind a =: --histogram=%s", args[0])
+	case named:
+		text += fmt.Sprintf("; the command %s has to be the first argument: oklog-query %s ...", args[0], args[0])
+	case strings.ContainsAny(args[1], "./*"):
+		text += "; no files are searched, but a topic (--topic), and its sources (--source)"
+	}
+	return errors.New(text)
 }
 
 // number reads a flag that counts; 0 where it is not given.

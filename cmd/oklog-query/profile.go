@@ -25,7 +25,7 @@ import (
 //	# a comment
 //	bucket = s3://a:9000/logs        above the first section: of all profiles
 //
-//	[default]                        without --profile
+//	[default]                        # without --profile
 //	topic = web
 //
 //	[staging]
@@ -76,9 +76,9 @@ func parseProfiles(text []byte) (profiles, error) {
 		switch {
 		case line == "" || line[0] == '#':
 		case line[0] == '[':
-			name, ok := strings.CutSuffix(line[1:], "]")
-			name = strings.TrimSpace(name)
-			if !ok || name == "" || strings.ContainsAny(name, "[]\"") {
+			name, rest, ok := strings.Cut(line[1:], "]")
+			name, rest = strings.TrimSpace(name), strings.TrimSpace(rest)
+			if !ok || name == "" || strings.ContainsAny(name, "[\"") || rest != "" && rest[0] != '#' {
 				return bad("want [NAME] to begin a profile")
 			}
 			if slices.Contains(p.names, name) {

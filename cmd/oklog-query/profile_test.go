@@ -10,7 +10,7 @@ import (
 )
 
 func TestParseProfiles(t *testing.T) {
-	text := "\ufeff# all\ntopic = web\n\n[default]\nbucket=s3://a/b?tls=false\n  bucket = file:///c # no comment\r\n[ night shift ]\nfrom = \" 2d \"  # quoted\ntopic=\"a\\tb\"\nempty =\n"
+	text := "\ufeff# all\ntopic = web\n\n[default]\nbucket=s3://a/b?tls=false\n  bucket = file:///c # no comment\r\n[ night shift ]  # a comment\nfrom = \" 2d \"  # quoted\ntopic=\"a\\tb\"\nempty =\n"
 	p, err := parseProfiles([]byte(text))
 	if err != nil {
 		t.Fatal(err)
@@ -33,6 +33,7 @@ func TestParseProfiles(t *testing.T) {
 		"\n[x":               "line 2: want [NAME] to begin a profile",
 		"[]":                 "line 1: want [NAME] to begin a profile",
 		"[[x]]":              "line 1: want [NAME] to begin a profile",
+		"[x] y":              "line 1: want [NAME] to begin a profile",
 		"[x]\na=1\n[x]\n":    "line 3: there is a profile [x] above: put them together",
 		"topic":              "line 1: want NAME = VALUE, [PROFILE] or # and a comment",
 		"= web":              "line 1: want NAME = VALUE, [PROFILE] or # and a comment",

@@ -61,6 +61,9 @@ func parseServer(c *cli.Context) (*client.Config, error) {
 	if c.String("server") == "" {
 		return nil, nil
 	}
+	if u := c.String("server"); !strings.ContainsAny(u, "/@") {
+		return nil, fmt.Errorf("--server %s: want a URL, such as http://%s or https://%s", u, u, u)
+	}
 	cfg := &client.Config{URL: c.String("server"), Token: c.String("token"), CA: c.String("server-ca"), Agent: "oklog-query/" + version}
 	if path := c.String("token-file"); path != "" && cfg.Token == "" {
 		f, err := os.Open(path)

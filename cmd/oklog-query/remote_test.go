@@ -93,6 +93,25 @@ func TestServer(t *testing.T) {
 		}
 	}
 
+	for args, want := range map[string]string{
+		"web absent":                        "topic web has nothing between --from and --to; there are segments from 2026-11-22 to 2026-11-22; without --from, what is searched is the last hour",
+		"web absent --from 1h":              "topic web has nothing between --from and --to; there are segments from 2026-11-22 to 2026-11-22",
+		"web topic" + day:                   `"topic" was searched as a text: there is a command topics`,
+		"web tpoics" + day:                  `"tpoics" was searched as a text: there is a command topics`,
+		"web -e topic" + day:                "",
+		"web fail" + day:                    "", // that is a word, and like tail
+		"web --where level:warn" + day:      "--where level:warn looked for this text in whole records: a field is compared with =, as in level=warn",
+		"web --where a.b~x --where n" + day: "--where a.b~x looked for this text in whole records: a field is compared with =, as in a.b=x",
+		"web --where '17:10'" + day:         "",
+	} {
+		if want != "" {
+			want = "oklog-query: " + want + "\n"
+		}
+		if out, errs, code := call(t, append(strings.Fields("--topic "+args), "--server", server)...); out != "" || errs != want || code != exitNone {
+			t.Errorf("%s: want %s, have %s%s(%d)", args, want, out, errs, code)
+		}
+	}
+
 	// What is among the arguments counts before the environment.
 	t.Setenv("OKLOG_SERVER", "http://127.0.0.1:1")
 	if out, errs, code := call(t, "--bucket", url, "--topic", "web", "--from", "2026-11-22", "one"); out != "error one\n" || errs != "" || code != exitFound {
@@ -135,7 +154,7 @@ func TestServerErrors(t *testing.T) {
 		{args("--server", server, "--token", "wrong"), "(--token-file, --server-ca)"},
 		{args("--server", server, "--token-file", file("empty", "\n")), "want a token in it"},
 		{args("--server", server, "--token-file", filepath.Join(dir, "absent")), "--token-file: open "},
-		{args("--server", "logs:8080"), "--server: bad server"},
+		{args("--server", "logs:8080"), "--server logs:8080: want a URL, such as http://logs:8080 or https://logs:8080"},
 		{args("--server", "http://127.0.0.1:1"), "see whether it runs"},
 		{args("--server", server, "--bucket", url), "--bucket says how to search without a server"},
 		{args("--server", server, "--cache", dir), "--cache says how to search without a server"},
@@ -156,8 +175,12 @@ func TestServerTail(t *testing.T) {
 	}
 	var asked []string
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		asked = append(asked, r.URL.RawQuery)
 		w.Header().Set(wire.Version, "1")
+		if r.URL.Path != wire.Tail {
+			http.NotFound(w, r) // what topics there are is not told
+			return
+		}
+		asked = append(asked, r.URL.RawQuery)
 		w.Header().Set("Content-Type", "text/event-stream")
 		if len(asked) == 1 {
 			fmt.Fprintf(w, "data: %s\n\n: alive\n\nevent: skipped\ndata: {\"count\":3,\"text\":\"gone\"}\n\ndata: %s\n\n", line(1), line(2))

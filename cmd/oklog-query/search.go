@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
+	"oklog/cmd/internal/flags"
 	"oklog/ingest/stream"
 	"oklog/objstore/segment"
 	"oklog/query"
@@ -91,18 +93,45 @@ func openBackend(ctx context.Context, opts options, s streams) (b backend, closi
 
 // hint says what may be the reason that nothing was found.
 func hint(ctx context.Context, w io.Writer, b backend, opts options, ans *query.Answer) {
+	tell := func(format string, v ...any) { fmt.Fprintf(w, "oklog-query: "+format+"\n", v...) }
+	usual := opts.request.From == "" && opts.request.To == ""
 	if ans.Stats.Segments.InRange == 0 && ans.Stats.Segments.Hot == 0 {
 		if text := b.Hint(ctx, question{Request: opts.request, query: opts.query}); text != "" {
-			fmt.Fprintf(w, "oklog-query: %s\n", text)
+			if usual && strings.Contains(text, "between --from and --to") {
+				text += "; without --from, what is searched is the last hour"
+			}
+			tell("%s", text)
+		}
+	} else if usual && opts.screen.progress {
+		tell("nothing found in the last hour: --from 1d looks further back") // a person is there to read it
+	}
+	for _, expr := range opts.request.Where {
+		if m := almostField.FindStringSubmatch(expr); m != nil {
+			tell("--where %s looked for this text in whole records: a field is compared with =, as in %s=%s", expr, m[1], m[2])
 		}
 	}
 	if len(opts.request.Patterns) != 1 || opts.explicit {
 		return
 	}
-	if _, ok := commandOf(opts.request.Patterns[0]); ok {
-		name := opts.request.Patterns[0]
-		fmt.Fprintf(w, "oklog-query: %q was searched as a text: the command %s has to be the first argument: oklog-query %s ...\n", name, name, name)
+	typed := opts.request.Patterns[0]
+	if _, ok := commandOf(typed); ok {
+		tell("%q was searched as a text: the command %s has to be the first argument: oklog-query %s ...", typed, typed, typed)
+	} else if name := flags.Nearest(typed, longCommands()); name != "" {
+		tell("%q was searched as a text: there is a command %s", typed, name)
 	}
+}
+
+// almostField is an expression that others would take for the comparison of a field.
+var almostField = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_.]*)[:~]([^\s:~/"=]+)$`)
+
+// longCommands are those whose names are like few words that people search for.
+func longCommands() (names []string) {
+	for _, cmd := range commands() {
+		if len(cmd.name) > 5 {
+			names = append(names, cmd.name)
+		}
+	}
+	return names
 }
 
 // ask runs a query and prints what it finds. An error of the query is told from one of the output.

@@ -112,7 +112,7 @@ func TestMoreBadInput(t *testing.T) {
 		{"-B -1 y", "--before-context -1: want at least 0"},
 		{"-n timeout", "--limit timeout: want a number of records, at least 1 (-n is the same: records have no line numbers)"},
 		{"-o --json x", "-o prints matches, and --json whole records: leave one of them out"},
-		{"-x", "there is no flag -x: see oklog-query --help; to search for a text that begins with -, write -e -x"},
+		{"-x", "there is no flag -x: whole records match with -E '^PATTERN$': see oklog-query --help; to search for a text that begins with -, write -e -x"},
 		{"--xyz=1", "there is no flag --xyz: see oklog-query --help; to search for a text that begins with -, write -e --xyz"},
 		{"--where level= x", "..."},
 	} {
@@ -164,7 +164,7 @@ func TestLists(t *testing.T) {
 	for args2, want := range map[string]string{
 		"topics x":          "topics takes no argument such as \"x\"; to search for the text topics, write oklog-query -e topics",
 		"sources x":         "sources takes no pattern such as \"x\": oklog-query -l \"x\" lists the sources that have matches",
-		"sources":           "--topic is missing: say which topic to search, such as --topic web, or set OKLOG_TOPIC",
+		"sources":           "--topic is missing: say which topic to search, such as --topic web, or set OKLOG_TOPIC; oklog-query topics lists them",
 		"topics --nonsense": "there is no flag --nonsense: see oklog-query topics --help",
 	} {
 		if out, errs, code := call(t, args(args2)...); errs != "oklog-query: "+want+"\n" || out != "" || code != exitTrouble {

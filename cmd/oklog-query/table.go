@@ -84,13 +84,16 @@ func newLsPrinter(w *bufio.Writer, opts *lsOptions) *lsPrinter {
 		p.json = json.NewEncoder(w)
 		p.json.SetEscapeHTML(false)
 	}
-	const number, bytes, longBytes = 9, 8, 13
-	size := bytes
+	const number, bytes, longBytes, seconds, milliseconds = 9, 8, 13, 9, 13
+	size, clock := bytes, milliseconds
 	if opts.long {
 		size = longBytes
 	}
+	if opts.short {
+		clock = seconds // a row is to fit: --long has the rest
+	}
 	// There may be a million segments, so the widths are those of most.
-	p.cols = table{{"first", 24, false}, {"last", 13, false}, {"records", number, true}, {"text", size, true}, {"stored", size, true}, {"ratio", 6, true}, {"level", 5, false}, {"copies", 6, false}}
+	p.cols = table{{"first", len("2006-01-02T") + clock, false}, {"last", clock, false}, {"records", number, true}, {"text", size, true}, {"stored", size, true}, {"ratio", 6, true}, {"level", 5, false}, {"copies", 6, false}}
 	if opts.long {
 		p.cols = append(p.cols, column{"modified", 20, false})
 	}
@@ -181,9 +184,9 @@ func (p *lsPrinter) segment(s stored) error {
 			return err
 		}
 	}
-	// Milliseconds where they are a matter. The day is that of the first one.
+	// Milliseconds where they are a matter, and there is room. The day is that of the first one.
 	layout := time.RFC3339
-	if p.opts.long || last.Sub(first) < time.Minute {
+	if p.opts.long || !p.opts.short && last.Sub(first) < time.Minute {
 		layout = timeLayout
 	}
 	level := "fresh"
@@ -326,17 +329,27 @@ func (p *lsPrinter) end(unknown bool) error {
 		if unknown {
 			where = " in the buckets that could be listed"
 		}
-		fmt.Fprintf(p.w, "total: %s%s, %s, %s of text stored in %s, ratio %s; %s copies%s, %s another",
-			topics, count(t.segments, "segment", "segments"), count(t.records, "record", "records"), p.amount(t.text), p.amount(t.stored), ratio(t.text, t.stored),
-			count(t.lacking, "lacks", "lack"), where, count(t.overlapping, "overlaps", "overlap"))
+		fmt.Fprintf(p.w, "total: %s%s, %s, %s of text stored in %s, ratio %s",
+			topics, count(t.segments, "segment", "segments"), count(t.records, "record", "records"), p.amount(t.text), p.amount(t.stored), ratio(t.text, t.stored))
+		between := "; "
+		if n := t.lacking; n > 0 || unknown || !p.opts.short { // a line is to fit
+			fmt.Fprintf(p.w, "%s%s copies%s", between, count(n, "lacks", "lack"), where)
+			between = ", "
+		}
+		if n := t.overlapping; n > 0 || !p.opts.short {
+			fmt.Fprintf(p.w, "%s%s another", between, count(n, "overlaps", "overlap"))
+			between = ", "
+		}
 		if t.ahead > 0 {
-			fmt.Fprintf(p.w, ", %s ahead of now", count(t.ahead, "is", "are"))
+			fmt.Fprintf(p.w, "%s%s ahead of now", between, count(t.ahead, "is", "are"))
+			between = ", "
 		}
 		if t.early > 0 {
-			fmt.Fprintf(p.w, ", %s from before %d", count(t.early, "is", "are"), minYear)
+			fmt.Fprintf(p.w, "%s%s from before %d", between, count(t.early, "is", "are"), minYear)
+			between = ", "
 		}
 		if t.differing > 0 {
-			fmt.Fprintf(p.w, ", %s copies of different sizes", count(t.differing, "has", "have"))
+			fmt.Fprintf(p.w, "%s%s copies of different sizes", between, count(t.differing, "has", "have"))
 		}
 		fmt.Fprintln(p.w)
 	}

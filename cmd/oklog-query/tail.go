@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -109,10 +111,16 @@ func doTail(ctx context.Context, c *cli.Context, s streams) (int, error) {
 	if err != nil {
 		return exitTrouble, err
 	}
+	var code int
 	if opts.server != nil {
-		return followServer(ctx, opts, s.stdout, told)
+		code, err = followServer(ctx, opts, s.stdout, told)
+	} else {
+		code, err = follow(ctx, opts, log, s.stdout, told)
 	}
-	return follow(ctx, opts, log, s.stdout, told)
+	if ctx.Err() != nil && isTerminal(s.stderr) {
+		fmt.Fprintln(s.stderr) // behind the ^C that it shows
+	}
+	return code, err
 }
 
 // follow prints records until ctx is done, or nobody reads them.
@@ -141,7 +149,14 @@ func follow(ctx context.Context, opts tailOptions, log *slog.Logger, stdout io.W
 	}
 	var broken error
 	running, cancel := context.WithCancel(ctx)
+	var asking sync.WaitGroup
+	defer asking.Wait()
 	defer cancel()
+	if len(opts.buckets) > 0 { // what is flushed is nowhere else
+		asking.Go(func() {
+			warnNoTopic(running, query.Topics(running, cfg.Bucket, time.Now(), hotTopics{s}), opts.request.Topic, told)
+		})
+	}
 	p := newPrinter(bufio.NewWriterSize(stdout, 64<<10), opts.look, opts.query)
 	flush := func() {
 		if err := p.w.Flush(); err != nil && broken == nil {
@@ -183,6 +198,27 @@ func follow(ctx context.Context, opts tailOptions, log *slog.Logger, stdout io.W
 	}
 	code, _, err := early(err, broken)
 	return code, err
+}
+
+// warnNoTopic tells if there is no such topic: one that is misspelled is silent for ever. What cannot be found out is not told.
+func warnNoTopic(ctx context.Context, all iter.Seq2[query.TopicInfo, error], topic string, told *promptHandler) {
+	var names []string
+	for info, err := range all {
+		if err != nil || info.Name == topic {
+			return
+		}
+		if len(names) < maxHinted {
+			names = append(names, info.Name)
+		}
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	text := "there are no topics yet"
+	if len(names) > 0 {
+		text = "topics here: " + strings.Join(names, " ")
+	}
+	told.tell("oklog-query: there is no topic %s yet; %s; waiting for its first record", topic, text)
 }
 
 // promptHandler prints warnings at once: a tail may go on for days. One that is the same as the one before is not printed again.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync"
 	"time"
 
 	"oklog/objstore/segment"
@@ -30,6 +31,11 @@ func followServer(ctx context.Context, opts tailOptions, stdout io.Writer, told 
 	f.request.Limit = 0
 	f.w = bufio.NewWriterSize(stdout, 64<<10)
 	f.p = newPrinter(f.w, opts.look, opts.query)
+	running, cancel := context.WithCancel(ctx)
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	defer cancel()
+	asking.Go(func() { warnNoTopic(running, r.Topics(running), opts.request.Topic, told) })
 	wait := againAfter
 	for {
 		f.came = false

@@ -168,6 +168,37 @@ func TestTailWithoutReader(t *testing.T) {
 	}
 }
 
+// A topic that is misspelled is silent for ever: that there is none is told, and it is waited for.
+func TestTailOfNoTopic(t *testing.T) {
+	b, bucket := folder(t)
+	url, publish := publisher(t)
+	store(t, b, "db", time.Now().Add(-time.Minute), plain("x"))
+	tl := startTailing(t, "--nats", url, "--topic", "web", "--bucket", bucket)
+	const want = "oklog-query: there is no topic web yet; topics here: db; waiting for its first record\n"
+	for range 3000 {
+		if tl.errs.String() != "" {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	publish("now")
+	tl.await(t, "now\n")
+	if have := tl.errs.String(); have != want {
+		t.Errorf("want %q, have %q", want, have)
+	}
+	tl.cancel()
+	if code := <-tl.done; code != exitInterrupt {
+		t.Errorf("have %d", code)
+	}
+
+	var out, errs tailText
+	server := serve(t, b, "") // which has no tail
+	run(t.Context(), []string{"oklog-query", "tail", "--server", server, "--topic", "db"}, nil, &out, &errs)
+	if strings.Contains(errs.String(), "there is no topic") {
+		t.Errorf("have %q", errs.String())
+	}
+}
+
 func TestTailRefuses(t *testing.T) {
 	for _, c := range []struct{ args, want string }{
 		{"-t web", "--nats is missing: new records come from there, such as --nats nats://127.0.0.1:4222, or set OKLOG_NATS..."},

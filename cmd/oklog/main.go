@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -79,7 +80,7 @@ func run(ctx context.Context, args []string, std streams) int {
 		CommandNotFound: func(*cli.Context, string) {},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
-				return fmt.Errorf("there is no command %q: see oklog --help", c.Args().First())
+				return noCommand(c.Args().First(), c.App.Commands, "oklog")
 			}
 			return cli.ShowAppHelp(c)
 		},
@@ -131,13 +132,34 @@ func flagsFirst(app *cli.App, args []string) []string {
 // noSubcommand is the action of a command that only has others.
 func noSubcommand(c *cli.Context) error {
 	if c.Args().Present() {
-		return fmt.Errorf("there is no command %q: see %s --help", c.Args().First(), c.Command.HelpName)
+		return noCommand(c.Args().First(), c.Command.Subcommands, c.Command.HelpName)
 	}
 	return cli.ShowSubcommandHelp(c)
 }
 
+// noCommand says which command may have been meant by what is none.
+func noCommand(name string, commands []*cli.Command, of string) error {
+	var names []string
+	for _, c := range commands {
+		names = append(names, c.Name)
+	}
+	if near := flags.Nearest(name, names); near != "" {
+		return fmt.Errorf("there is no command %q, but %s: see %s --help", name, near, of)
+	}
+	return fmt.Errorf("there is no command %q: see %s --help", name, of)
+}
+
 // usageError keeps the library from printing all of the help where one line says what is wrong.
 func usageError(c *cli.Context, err error, _ bool) error {
+	if flag, ok := strings.CutPrefix(err.Error(), "flag provided but not defined: -"); ok {
+		var names []string
+		for _, f := range c.Command.Flags {
+			names = append(names, f.Names()[0])
+		}
+		if near := flags.Nearest(flag, names); near != "" {
+			return fmt.Errorf("%w: it may be --%s: see %s --help", err, near, c.Command.HelpName)
+		}
+	}
 	return fmt.Errorf("%w: see %s --help", err, c.Command.HelpName)
 }
 
