@@ -20,7 +20,6 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 	_ "time/tzdata" // --tz wants zones where the system has none, too
@@ -109,8 +108,8 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 			args = args[1:]
 		}
 	}
-	warnings := &lineHandler{}
-	s := streams{stdout, stderr, slog.New(warnings)}
+	warnings := &keptWarnings{}
+	s := streams{stdout, stderr, slog.New(warningHandler(warnings.add))}
 	code := exitFound
 	app := cmd.app()
 	finish(app, cmd.name)
@@ -223,49 +222,6 @@ func exclusive() [][]string {
 		{"time", "no-time"},
 	}
 }
-
-// lineHandler keeps warnings until the query has come to its end: one that fails says why in a single line.
-type lineHandler struct {
-	mu    sync.Mutex
-	lines []string
-}
-
-// maxWarnings is how many different ones are kept.
-const maxWarnings = 10
-
-// Enabled implements slog.Handler: warnings and errors are for people to see.
-func (h *lineHandler) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelWarn }
-
-// Handle implements slog.Handler.
-func (h *lineHandler) Handle(_ context.Context, r slog.Record) error {
-	line := "oklog-query: warning: " + r.Message
-	r.Attrs(func(a slog.Attr) bool {
-		if err, ok := a.Value.Any().(error); ok {
-			line += ": " + flags.OneLine(err)
-		}
-		return true
-	})
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if len(h.lines) < maxWarnings && !slices.Contains(h.lines, line) {
-		h.lines = append(h.lines, line)
-	}
-	return nil
-}
-
-func (h *lineHandler) print(w io.Writer) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, line := range h.lines {
-		fmt.Fprintln(w, line)
-	}
-}
-
-// WithAttrs implements slog.Handler.
-func (h *lineHandler) WithAttrs([]slog.Attr) slog.Handler { return h }
-
-// WithGroup implements slog.Handler.
-func (h *lineHandler) WithGroup(string) slog.Handler { return h }
 
 func plural(n int) string {
 	if n == 1 {
