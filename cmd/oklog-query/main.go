@@ -19,7 +19,6 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 	_ "time/tzdata" // --tz wants zones where the system has none, too
@@ -127,8 +126,8 @@ func sharedFlags() []cli.Flag { return append(placeFlags(), profileFlags()...) }
 // run is the program. args[0] is its name. Nothing is read from standard input.
 func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	cmd, args := commandIn(args)
-	warnings := &lineHandler{}
-	s := streams{stdout, stderr, slog.New(warnings)}
+	warnings := &keptWarnings{}
+	s := streams{stdout, stderr, slog.New(warningHandler(warnings.add))}
 	code := exitFound
 	app := cmd.app()
 	finish(app, cmd.name)
@@ -225,49 +224,6 @@ func exclusive() [][]string {
 		{"time", "no-time"},
 	}
 }
-
-// lineHandler keeps warnings until the query has come to its end: one that fails says why in a single line.
-type lineHandler struct {
-	mu    sync.Mutex
-	lines []string
-}
-
-// maxWarnings is how many different ones are kept.
-const maxWarnings = 10
-
-// Enabled implements slog.Handler: warnings and errors are for people to see.
-func (h *lineHandler) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelWarn }
-
-// Handle implements slog.Handler.
-func (h *lineHandler) Handle(_ context.Context, r slog.Record) error {
-	line := "oklog-query: warning: " + r.Message
-	r.Attrs(func(a slog.Attr) bool {
-		if err, ok := a.Value.Any().(error); ok {
-			line += ": " + flags.OneLine(err)
-		}
-		return true
-	})
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if len(h.lines) < maxWarnings && !slices.Contains(h.lines, line) {
-		h.lines = append(h.lines, line)
-	}
-	return nil
-}
-
-func (h *lineHandler) print(w io.Writer) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, line := range h.lines {
-		fmt.Fprintln(w, line)
-	}
-}
-
-// WithAttrs implements slog.Handler.
-func (h *lineHandler) WithAttrs([]slog.Attr) slog.Handler { return h }
-
-// WithGroup implements slog.Handler.
-func (h *lineHandler) WithGroup(string) slog.Handler { return h }
 
 func plural(n int) string {
 	if n == 1 {

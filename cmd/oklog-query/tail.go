@@ -105,8 +105,8 @@ func parseTail(c *cli.Context, sc screen, log *slog.Logger) (opts tailOptions, e
 
 // doTail is the command tail.
 func doTail(ctx context.Context, c *cli.Context, s streams) (int, error) {
-	told := &promptHandler{w: s.stderr}
-	log := slog.New(told)
+	told := &promptWarnings{w: s.stderr}
+	log := slog.New(warningHandler(told.add))
 	opts, err := parseTail(c, screenOf(s), log)
 	if err != nil {
 		return exitTrouble, err
@@ -124,7 +124,7 @@ func doTail(ctx context.Context, c *cli.Context, s streams) (int, error) {
 }
 
 // follow prints records until ctx is done, or nobody reads them.
-func follow(ctx context.Context, opts tailOptions, log *slog.Logger, stdout io.Writer, told *promptHandler) (int, error) {
+func follow(ctx context.Context, opts tailOptions, log *slog.Logger, stdout io.Writer, told *promptWarnings) (int, error) {
 	s, err := stream.Connect(ctx, opts.stream)
 	if err != nil {
 		return exitTrouble, err
@@ -173,13 +173,13 @@ func follow(ctx context.Context, opts tailOptions, log *slog.Logger, stdout io.W
 			}
 		case tail.Skipped:
 			flush() // in its place among the records
-			told.tell("oklog-query: %d record%s skipped: %s", e.N, plural(int(min(e.N, 2))), e.Text)
+			told.skipped(e.N, e.Text)
 		case tail.Recovered:
 			flush()
-			told.tell("oklog-query: %d skipped record%s came late: what matches of them follows", e.N, plural(int(min(e.N, 2))))
+			told.recovered(e.N)
 		case tail.Notice:
 			flush()
-			told.tell("oklog-query: %s", e.Text)
+			told.notice(e.Text)
 		}
 		if broken != nil {
 			return segment.ErrStop
@@ -201,7 +201,7 @@ func follow(ctx context.Context, opts tailOptions, log *slog.Logger, stdout io.W
 }
 
 // warnNoTopic tells if there is no such topic: one that is misspelled is silent for ever. What cannot be found out is not told.
-func warnNoTopic(ctx context.Context, all iter.Seq2[query.TopicInfo, error], topic string, told *promptHandler) {
+func warnNoTopic(ctx context.Context, all iter.Seq2[query.TopicInfo, error], topic string, told *promptWarnings) {
 	var names []string
 	for info, err := range all {
 		if err != nil || info.Name == topic {
@@ -220,47 +220,3 @@ func warnNoTopic(ctx context.Context, all iter.Seq2[query.TopicInfo, error], top
 	}
 	told.tell("oklog-query: there is no topic %s yet; %s; waiting for its first record", topic, text)
 }
-
-// promptHandler prints warnings at once: a tail may go on for days. One that is the same as the one before is not printed again.
-type promptHandler struct {
-	w io.Writer
-
-	mu   sync.Mutex
-	last string
-}
-
-// Enabled implements slog.Handler: warnings and errors are for people to see.
-func (h *promptHandler) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelWarn }
-
-// Handle implements slog.Handler.
-func (h *promptHandler) Handle(_ context.Context, r slog.Record) error {
-	line := "oklog-query: warning: " + r.Message
-	r.Attrs(func(a slog.Attr) bool {
-		if err, ok := a.Value.Any().(error); ok {
-			line += ": " + flags.OneLine(err)
-		}
-		return true
-	})
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if line == h.last {
-		return nil
-	}
-	h.last = line
-	_, err := fmt.Fprintln(h.w, line)
-	return err
-}
-
-// tell prints a line that is not a warning.
-func (h *promptHandler) tell(format string, v ...any) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.last = ""
-	fmt.Fprintf(h.w, format+"\n", v...)
-}
-
-// WithAttrs implements slog.Handler.
-func (h *promptHandler) WithAttrs([]slog.Attr) slog.Handler { return h }
-
-// WithGroup implements slog.Handler.
-func (h *promptHandler) WithGroup(string) slog.Handler { return h }

@@ -21,7 +21,7 @@ const (
 )
 
 // followServer prints what a server tells, until ctx is done, or nobody reads it.
-func followServer(ctx context.Context, opts tailOptions, stdout io.Writer, told *promptHandler) (int, error) {
+func followServer(ctx context.Context, opts tailOptions, stdout io.Writer, told *promptWarnings) (int, error) {
 	r, err := openRemote(*opts.server)
 	if err != nil {
 		return exitTrouble, err
@@ -68,7 +68,7 @@ type remoteTail struct {
 	request query.Request
 	lines   int
 	left    int64 // records until it ends; 0: no limit
-	told    *promptHandler
+	told    *promptWarnings
 	p       *printer
 	w       *bufio.Writer
 	broken  error
@@ -103,13 +103,12 @@ func (f *remoteTail) once(ctx context.Context) error {
 
 // note tells what is no record.
 func (f *remoteTail) note(e client.Event) {
-	some := plural(int(min(e.Count, 2)))
 	switch e.Note {
 	case "skipped":
-		f.told.tell("oklog-query: %d record%s skipped: %s", e.Count, some, e.Text)
+		f.told.skipped(e.Count, e.Text)
 	case "recovered":
-		f.told.tell("oklog-query: %d skipped record%s came late: what matches of them follows", e.Count, some)
+		f.told.recovered(e.Count)
 	default:
-		f.told.tell("oklog-query: %s", e.Text)
+		f.told.notice(e.Text)
 	}
 }

@@ -188,11 +188,7 @@ func (d *Decoder) Bare(b *Block, s *Segment, info BlockInfo, raw []byte) error {
 
 func (d *Decoder) ids(b *Block, s *Segment, info BlockInfo, raw []byte, bare bool) error {
 	err := func() error {
-		columns, err := d.frame(&d.columns, raw[info.TextSize:], kindIDs, maxIDs)
-		if err != nil {
-			return err
-		}
-		if err := decodeIDs(b, columns, s.sessions); err != nil {
+		if err := d.runs(b, s, raw[info.TextSize:]); err != nil {
 			return err
 		}
 		if bare {
@@ -218,16 +214,21 @@ func (d *Decoder) ids(b *Block, s *Segment, info BlockInfo, raw []byte, bare boo
 	return nil
 }
 
+// runs decodes a block's ID column.
+func (d *Decoder) runs(b *Block, s *Segment, raw []byte) error {
+	columns, err := d.frame(&d.columns, raw, kindIDs, maxIDs)
+	if err != nil {
+		return err
+	}
+	return decodeIDs(b, columns, s.sessions)
+}
+
 // Runs decodes the IDs of a block of s alone, without its text. raw is the block's ID column: IDsSize bytes, which stand
 // behind the TextSize bytes of text. The checksum in the index is of both; the runs are only known to agree with the rest of the index.
 func (d *Decoder) Runs(s *Segment, info BlockInfo, raw []byte) ([]Run, error) {
 	var b Block
 	err := func() error {
-		columns, err := d.frame(&d.columns, raw, kindIDs, maxIDs)
-		if err != nil {
-			return err
-		}
-		if err := decodeIDs(&b, columns, s.sessions); err != nil {
+		if err := d.runs(&b, s, raw); err != nil {
 			return err
 		}
 		var n uint64

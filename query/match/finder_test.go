@@ -151,7 +151,7 @@ func TestFinderAsRipgrep(t *testing.T) {
 	exprs := []string{"a|ab", "ab|a", "a+", "[ab]+", "(?:ab)+|b", "a.b", "@a", "a@", "-a|a-b", "a?b", "é|éa", "[a-z]+", "[0-9]", "(a|b)(b|a-)", "a{2}"}
 	rnd := rand.New(rand.NewPCG(13, 14))
 	file := filepath.Join(t.TempDir(), "text")
-	for i := range 250 {
+	for i := range 40 {
 		p := Pattern{Regex: rnd.IntN(2) == 0, IgnoreCase: rnd.IntN(3) == 0, Word: rnd.IntN(2) == 0}
 		letters := wordLetters[:2+rnd.IntN(len(wordLetters)-1)]
 		for range 1 + rnd.IntN(3) {
