@@ -218,5 +218,5 @@ func warnNoTopic(ctx context.Context, all iter.Seq2[query.TopicInfo, error], top
 	if len(names) > 0 {
 		text = "topics here: " + strings.Join(names, " ")
 	}
-	told.tell("oklog-query: there is no topic %s yet; %s; waiting for its first record", topic, text)
+	told.tell("there is no topic %s yet; %s; waiting for its first record", topic, text)
 }

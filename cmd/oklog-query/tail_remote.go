@@ -53,7 +53,7 @@ func followServer(ctx context.Context, opts tailOptions, stdout io.Writer, told 
 		if f.came {
 			wait = againAfter
 		}
-		told.tell("oklog-query: %v: asking again from the last record on", err)
+		told.tell("%v: asking again from the last record on", err)
 		select {
 		case <-ctx.Done():
 		case <-time.After(wait):
