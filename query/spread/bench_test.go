@@ -1,6 +1,7 @@
 package spread
 
 import (
+	"context"
 	"encoding/base64"
 	"math/rand/v2"
 	"testing"
@@ -85,5 +86,45 @@ func BenchmarkScan(b *testing.B) {
 			b.ReportMetric(float64(one)/float64(four), "one/four")
 			b.ReportMetric(float64(fetched[1])/float64(fetched[0]), "bytes-four/one")
 		})
+	}
+}
+
+// slow is a bucket whose reads take time.
+type slow struct {
+	objstore.Bucket
+	each time.Duration // of a request
+	line *line
+}
+
+// line is what reads go through: so many bytes a second.
+type line struct {
+	rate int64
+	free chan time.Time // when it is
+}
+
+// slowed has each request to a bucket take some time, and all of them together so many bytes a second at most; 0: any number.
+func slowed(b objstore.Bucket, each time.Duration, rate int64) *slow {
+	l := &line{rate: rate, free: make(chan time.Time, 1)}
+	l.free <- time.Time{}
+	return &slow{b, each, l}
+}
+
+func (s *slow) Get(ctx context.Context, key string, off int64, p []byte) (int, error) {
+	until := time.Now().Add(s.each)
+	if s.line.rate > 0 {
+		free := <-s.line.free
+		if free.Before(until) {
+			free = until
+		}
+		until = free.Add(time.Duration(int64(len(p)) * int64(time.Second) / s.line.rate))
+		s.line.free <- until
+	}
+	wait := time.NewTimer(time.Until(until))
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+		return s.Bucket.Get(ctx, key, off, p)
+	case <-ctx.Done():
+		return 0, ctx.Err()
 	}
 }

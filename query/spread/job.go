@@ -127,6 +127,7 @@ func (s *Spreader) spread(ctx context.Context, q query.Query, emit func(query.Re
 		return survey.Run(ctx, q, emit)
 	}
 	j.inbox = inbox
+	s.metrics.queries.Inc()
 	j.spent.Add(survey.Answer().Stats)
 	g.set(j.cost)
 	ctx, cancel := context.WithCancel(ctx)
@@ -426,6 +427,7 @@ func (j *job) fail(a *attempt, err error) {
 		wake(j.ready)
 		return
 	}
+	j.s.metrics.repeats.Inc()
 	j.s.cfg.Logger.Warn("a piece of a query is done again", "address", a.to, "piece", st.From, "cause", err)
 }
 

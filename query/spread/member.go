@@ -14,8 +14,9 @@ import (
 
 // member works on pieces, for coordinators elsewhere and for the one here.
 type member struct {
-	cfg   *Config
-	slots chan struct{}
+	cfg     *Config
+	metrics *metrics
+	slots   chan struct{}
 
 	packers sync.Pool // they take memory that is worth keeping
 
@@ -306,7 +307,9 @@ func (s *remoteSink) end(ans *query.Answer, err error) {
 		return // nobody waits for it
 	}
 	r := report{Answer: ans}
-	if err != nil {
+	if err == nil {
+		s.m.metrics.other.Inc()
+	} else {
 		r = report{Error: err.Error()}
 	}
 	raw, err := json.Marshal(r)

@@ -160,6 +160,11 @@ func (j *job) begin(ctx context.Context, i int, now time.Time, besides *attempt)
 		return false
 	}
 	st.waiting = time.Time{}
+	if to == "" {
+		j.s.metrics.own.Inc()
+	} else {
+		j.s.metrics.given.Inc()
+	}
 	return true
 }
 

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"oklog/query"
 )
 
@@ -39,13 +41,14 @@ type Config struct {
 	Group string
 	// Slots is how many pieces are worked on at a time, for all queries together. 0: DefaultSlots.
 	Slots int
-	// PieceBytes is how much of what is stored a piece has, about. 0: DefaultPieceBytes.
+	// PieceBytes is how much of what is stored a piece has, about. 0: DefaultPieceBytes, or SmallBytes if that is less.
 	PieceBytes int64
 	// SmallBytes is how much may be stored in the range of a query that is not spread. 0: DefaultSmallBytes.
 	SmallBytes int64
 	// BufferBytes bounds the records of a query that wait for others before them, encoded. 0: DefaultBufferBytes.
 	BufferBytes int64
-	Logger      *slog.Logger // discards, if nil
+	Logger      *slog.Logger          // discards, if nil
+	Registerer  prometheus.Registerer // nil: metrics go nowhere
 
 	now    func() time.Time
 	beat   time.Duration // between signs of life of a piece
@@ -76,13 +79,16 @@ func (cfg Config) withDefaults() (Config, error) {
 		value *int64
 		usual int64
 		name  string
-	}{{&cfg.PieceBytes, DefaultPieceBytes, "PieceBytes"}, {&cfg.SmallBytes, DefaultSmallBytes, "SmallBytes"}, {&cfg.BufferBytes, DefaultBufferBytes, "BufferBytes"}} {
+	}{{&cfg.SmallBytes, DefaultSmallBytes, "SmallBytes"}, {&cfg.PieceBytes, 0, "PieceBytes"}, {&cfg.BufferBytes, DefaultBufferBytes, "BufferBytes"}} {
 		if *n.value < 0 {
 			return cfg, fmt.Errorf("spread queries: %s is %d: want at least 1, or 0 for the default", n.name, *n.value)
 		}
 		if *n.value == 0 {
 			*n.value = n.usual
 		}
+	}
+	if cfg.PieceBytes == 0 {
+		cfg.PieceBytes = min(DefaultPieceBytes, cfg.SmallBytes)
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -109,6 +115,7 @@ type Spreader struct {
 	cfg     Config
 	member  *member
 	peers   *peers
+	metrics *metrics
 	address string
 	leave   func() error
 }
@@ -122,8 +129,11 @@ func Join(ctx context.Context, cfg Config) (*Spreader, error) {
 		return nil, err
 	}
 	s := &Spreader{cfg: cfg}
-	s.member = &member{cfg: &s.cfg, slots: make(chan struct{}, cfg.Slots), tasks: map[uint64]*task{}}
 	s.peers = newPeers(&s.cfg)
+	if s.metrics, err = newMetrics(cfg.Registerer, s.Members); err != nil {
+		return nil, err
+	}
+	s.member = &member{cfg: &s.cfg, metrics: s.metrics, slots: make(chan struct{}, cfg.Slots), tasks: map[uint64]*task{}}
 	if cfg.Transport == nil {
 		return s, nil
 	}
