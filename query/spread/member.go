@@ -165,7 +165,7 @@ func (m *member) do(ctx context.Context, t *task, a assignment) (*query.Answer, 
 	}
 	var failed error // of sending when the query was idle
 	a.query.Idle = func() {
-		if failed == nil && len(p.records) > 0 && m.cfg.now().Sub(sent) >= m.cfg.linger {
+		if failed == nil && p.n > 0 && m.cfg.now().Sub(sent) >= m.cfg.linger {
 			failed = send()
 		}
 	}
