@@ -87,9 +87,11 @@ func (t *task) await(ctx context.Context, n uint32) error {
 type assignment struct {
 	id     uint64
 	query  query.Query
+	times  bool // are counted
 	after  *ulid.ULID
 	credit uint32
 	run    func(context.Context, query.Query, func(query.Record) error) (*query.Answer, error)
+	count  func(context.Context, query.Query, func(ms uint64, n int64) error) (*query.Answer, error)
 	to     sink
 	forced bool        // whether there is a slot or not
 	watch  func(*task) // runs beside it, if it is not nil
@@ -137,6 +139,9 @@ func (m *member) start(ctx context.Context, a assignment) bool {
 
 // do runs the query of an assignment.
 func (m *member) do(ctx context.Context, t *task, a assignment) (*query.Answer, error) {
+	if a.times {
+		return m.doTimes(ctx, t, a)
+	}
 	if a.query.CountOnly {
 		return a.run(ctx, a.query, nil)
 	}
@@ -243,7 +248,7 @@ func (m *member) receive(raw []byte, reply string) {
 		return
 	}
 	to := &remoteSink{m: m, reply: reply, attempt: msg.attempt, most: max(m.cfg.Transport.MaxMessage()-headerSize-1, 1<<10)}
-	q, after, err := decodeOrder(msg.body)
+	q, after, times, err := decodeOrder(msg.body)
 	if err != nil {
 		m.cfg.Logger.Warn("cannot work on a query", "cause", err)
 		to.end(nil, err)
@@ -252,7 +257,7 @@ func (m *member) receive(raw []byte, reply string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	to.ended = make(chan struct{})
 	to.stop = cancel
-	if !m.start(ctx, assignment{id: msg.attempt, query: q, after: after, credit: msg.seq, run: m.cfg.Engine.RunCold, to: to, watch: to.beat}) {
+	if !m.start(ctx, assignment{id: msg.attempt, query: q, times: times, after: after, credit: msg.seq, run: m.cfg.Engine.RunCold, count: m.cfg.Engine.CountTimesCold, to: to, watch: to.beat}) {
 		cancel()
 		to.send(message{kind: kindBusy, attempt: msg.attempt}.encode())
 	}

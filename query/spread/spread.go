@@ -55,6 +55,8 @@ type Config struct {
 	lost   time.Duration // a piece without one for so long is given to another member
 	orphan time.Duration // a piece whose coordinator is silent for so long ends
 	linger time.Duration // records are sent so long after others at the earliest, unless there are many
+
+	unitTimes int
 }
 
 // Defaults of Config.
@@ -95,6 +97,9 @@ func (cfg Config) withDefaults() (Config, error) {
 	}
 	if cfg.now == nil {
 		cfg.now = time.Now
+	}
+	if cfg.unitTimes == 0 {
+		cfg.unitTimes = defaultUnitTimes
 	}
 	for _, d := range []struct {
 		value *time.Duration
@@ -166,14 +171,22 @@ func (s *Spreader) Close() error {
 // Run implements query.Runner.
 func (s *Spreader) Run(ctx context.Context, q query.Query, emit func(query.Record) error) (*query.Answer, error) {
 	s.peers.refreshSoon()
-	if s.cfg.Transport == nil || s.peers.count() == 0 || q.Range.Empty() || emit == nil && !q.CountOnly {
+	if s.alone() || q.Range.Empty() || emit == nil && !q.CountOnly {
 		return s.cfg.Engine.Run(ctx, q, emit)
 	}
 	if (q.Before != 0 || q.After != 0) && !q.CountOnly {
 		return query.RunContext(ctx, s, s.cfg.Engine, q, emit)
 	}
-	start := s.cfg.now()
 	q.Before, q.After = 0, 0
+	return s.answer(ctx, q, emit, nil)
+}
+
+// alone tells whether nobody else is known.
+func (s *Spreader) alone() bool { return s.cfg.Transport == nil || s.peers.count() == 0 }
+
+// answer answers a query without context, in pieces if that is worth it; for who counts by time if count is not nil.
+func (s *Spreader) answer(ctx context.Context, q query.Query, emit func(query.Record) error, count func(ms uint64, n int64) error) (*query.Answer, error) {
+	start := s.cfg.now()
 	g := &gauge{}
 	if q.Watch != nil {
 		q.Watch(g.cost)
@@ -190,11 +203,18 @@ func (s *Spreader) Run(ctx context.Context, q query.Query, emit func(query.Recor
 	}
 	var ans *query.Answer
 	pieces := cut(q.Range, survey.Extents, survey.Hot, pieceSize(stored, s.cfg.PieceBytes))
+	whole := survey.Run
+	if count != nil {
+		whole = func(ctx context.Context, q query.Query, _ func(query.Record) error) (*query.Answer, error) {
+			return survey.CountTimes(ctx, q, count)
+		}
+	}
 	if stored <= s.cfg.SmallBytes || len(pieces) <= 1 {
 		q.Watch = g.set
-		ans, err = survey.Run(ctx, q, emit)
+		ans, err = whole(ctx, q, emit)
 	} else {
-		ans, err = s.spread(ctx, q, emit, survey, pieces, g)
+		j := &job{s: s, q: q, survey: survey, whole: whole, count: count, attempts: map[uint64]*attempt{}, kick: make(chan struct{}, 1), ready: make(chan struct{}, 1)}
+		ans, err = j.run(ctx, pieces, emit, g)
 	}
 	ans.Stats.Time.Total = s.cfg.now().Sub(start)
 	return ans, err
