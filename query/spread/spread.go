@@ -56,7 +56,7 @@ type Config struct {
 	orphan time.Duration // a piece whose coordinator is silent for so long ends
 	linger time.Duration // records are sent so long after others at the earliest, unless there are many
 
-	unitTimes int
+	unitTimes int // bytes of a unit of times, about
 }
 
 // Defaults of Config.

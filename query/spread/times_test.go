@@ -2,6 +2,7 @@ package spread
 
 import (
 	"bytes"
+	"errors"
 	"math/rand/v2"
 	"reflect"
 	"testing"
@@ -155,4 +156,20 @@ func FuzzTimes(f *testing.F) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// What has no place in counts by time is refused, whatever came before it.
+func TestBadTimes(t *testing.T) {
+	good := []byte{5, 1, 2, 3}
+	for _, bad := range [][]byte{
+		{0, 1}, {1, 0}, {1}, {0x80}, {1, 0x80},
+		{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 1}, // a time beyond all times
+		{1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1}, // so many records
+	} {
+		n := 0
+		err := eachTime(append(bytes.Clone(good), bad...), func(uint64, int64) error { n++; return nil })
+		if _, ok := errors.AsType[badUnitError](err); !ok || n != 2 {
+			t.Errorf("%x: %d times, %v", bad, n, err)
+		}
+	}
 }
