@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"oklog/objstore"
 	"oklog/objstore/segment"
 )
 
@@ -67,11 +68,22 @@ var _ TimeCounter = (*Engine)(nil)
 
 // CountTimes implements TimeCounter.
 func (e *Engine) CountTimes(ctx context.Context, q Query, count func(ms uint64, n int64) error) (*Answer, error) {
+	return e.countWith(ctx, q, count, nil, nil)
+}
+
+// CountTimesCold is CountTimes of what is in the bucket alone.
+func (e *Engine) CountTimesCold(ctx context.Context, q Query, count func(ms uint64, n int64) error) (*Answer, error) {
+	return e.countWith(ctx, q, count, &held{}, nil)
+}
+
+// countWith is runWith for times.
+func (e *Engine) countWith(ctx context.Context, q Query, count func(ms uint64, n int64) error, held *held, listed *[]objstore.Info) (*Answer, error) {
 	r, err := e.begin(timesOnly(q))
 	if err != nil {
 		return r.ans, err
 	}
 	r.tally, r.emit = count, countEach(count)
+	r.held, r.listed = held, listed
 	err = r.answer(ctx)
 	r.end()
 	return r.ans, err

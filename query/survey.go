@@ -156,7 +156,22 @@ func (s *Survey) Answer() *Answer { return s.ans }
 // Run answers the query that was surveyed, all of it.
 func (s *Survey) Run(ctx context.Context, q Query, emit func(Record) error) (*Answer, error) {
 	q.MaxBytes = 0 // the survey has seen to that
-	ans, err := s.e.runWith(ctx, q, emit, s.held, &s.listed)
+	return s.whole(s.e.runWith(ctx, q, emit, s.held, &s.listed))
+}
+
+// CountTimes is Engine.CountTimes of all of the query that was surveyed.
+func (s *Survey) CountTimes(ctx context.Context, q Query, count func(ms uint64, n int64) error) (*Answer, error) {
+	q.MaxBytes = 0
+	return s.whole(s.e.countWith(ctx, q, count, s.held, &s.listed))
+}
+
+// CountTimesPart is Part for those who count by time.
+func (s *Survey) CountTimesPart(ctx context.Context, q Query, count func(ms uint64, n int64) error) (*Answer, error) {
+	return s.e.countWith(ctx, q, count, s.held, nil)
+}
+
+// whole adds what the survey came to.
+func (s *Survey) whole(ans *Answer, err error) (*Answer, error) {
 	whole := *s.ans
 	whole.Problems = append([]Problem(nil), s.ans.Problems...)
 	total := ans.Stats.Time.Total

@@ -69,6 +69,7 @@ func ways() []way {
 			}
 			return []string{"--server", url[1]}
 		}},
+		{"four queriers", fourQueriers},
 	}
 }
 
@@ -152,7 +153,9 @@ func asRipgrep(t *testing.T, logs map[string][]byte) {
 		if err := os.WriteFile(path+".tac", bytes.Join(lines, nil), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := load(t.Context(), bucket, topic, []rawLog{{topic: topic, path: path}}, true); err != nil {
+		// Segments of all sizes: a large one, and small ones.
+		half := bytes.IndexByte(text[len(text)/2:], '\n') + len(text)/2 + 1
+		if _, err := loadMany(t.Context(), bucket, topic, slices.Concat([][]byte{text[:half]}, cutLines(text[half:], max(8<<10, len(text)/100)))); err != nil {
 			t.Fatal(err)
 		}
 	}

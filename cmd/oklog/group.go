@@ -12,8 +12,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/urfave/cli/v2"
 
+	"oklog/cmd/internal/flags"
 	"oklog/ingest/stream"
 	"oklog/objstore/open"
 	"oklog/query"
@@ -25,6 +27,7 @@ func groupFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "group", Usage: "`NAME` of the queriers, on one NATS server, that answer each other's queries in parts; they must have the same buckets, which the usual name tells; - is none", EnvVars: []string{"OKLOG_GROUP"}, Category: catServe},
 		&cli.IntFlag{Name: "spread-slots", Usage: "work on `N` parts of queries at a time, for this querier and others of the group", Value: spread.DefaultSlots, EnvVars: []string{"OKLOG_SPREAD_SLOTS"}, Category: catServe},
+		flags.Size("spread-min", "answer a query here that has less than `SIZE` stored in its range, and cut others into parts of about as much, at most 16MiB (0: cut all)", spread.DefaultSmallBytes, catServe),
 	}
 }
 
@@ -33,6 +36,8 @@ type groupConfig struct {
 	buckets []string // URLs
 	name    string   // "": made of the buckets; noGroup: none
 	slots   int
+	least   int64                 // stored bytes of a query that is spread; 0: spread.DefaultSmallBytes
+	reg     prometheus.Registerer // nil: none
 	log     *slog.Logger
 }
 
@@ -42,6 +47,11 @@ func readGroup(c *cli.Context, log *slog.Logger) (groupConfig, error) {
 	if g.slots < 1 || g.slots > spread.MaxSlots {
 		return g, fmt.Errorf("%d is not a number of parts of queries: want 1 to %d (--spread-slots)", g.slots, spread.MaxSlots)
 	}
+	least, err := flags.Bytes(c, "spread-min")
+	if err != nil {
+		return g, err
+	}
+	g.least = max(least, 1)
 	if c.IsSet("group") && c.String("nats") == "" {
 		return g, errors.New("--group is given without --nats: queriers find each other through a NATS server")
 	}
@@ -70,7 +80,7 @@ func joinGroup(ctx context.Context, s *stream.Stream, engine *query.Engine, cfg 
 		name = groupName(cfg.buckets, host)
 	}
 	log := cfg.log.With("part", "spread")
-	sp, err := spread.Join(ctx, spread.Config{Engine: engine, Transport: s.Group(), Group: name, Slots: cfg.slots, Logger: log})
+	sp, err := spread.Join(ctx, spread.Config{Engine: engine, Transport: s.Group(), Group: name, Slots: cfg.slots, SmallBytes: cfg.least, Logger: log, Registerer: cfg.reg})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -252,6 +252,7 @@ func (s *serving) run(ctx context.Context, b *open.Opened, nats *stream.Stream, 
 	}
 	s.api.Runner, s.api.Parts = engine, parts
 	if nats != nil {
+		s.group.reg = reg
 		runner, leave, err := joinGroup(ctx, nats, engine, s.group)
 		if err != nil {
 			return err

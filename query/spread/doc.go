@@ -16,7 +16,8 @@
 //   - A piece is a part of the query's range. Pieces are disjoint and adjacent, of about equal bytes as they are stored, and a
 //     member runs one as a query of its own, with a listing of its own.
 //   - An attempt is a member's work on a piece. There may be several, one after another or two at once; it has a random number.
-//   - A unit is some of a piece's records, as a small segment; the last one is its answer. Units go in parts that fit into messages.
+//   - A unit is some of a piece's records, as a small segment, or how many it has of some milliseconds; the last one is its answer.
+//     Units go in parts that fit into messages.
 //   - Credit is how many units an attempt may send.
 //   - A slot is what a member works on an attempt with; it has Config.Slots.
 //
@@ -26,7 +27,8 @@
 //     member does not bring to its end is done again, at last by the coordinator, and what that cannot do fails the query
 //     as it would fail an Engine. The answer of an attempt counts when it is complete, and alone.
 //   - Each record is put out once. A piece that is done again is run from its beginning, so that no problem is missed, and
-//     sends what comes behind the last record that was put out. The coordinator lets nothing else through.
+//     sends what comes behind the last record that was put out. The coordinator lets nothing else through. Counts by time are
+//     complete for each millisecond of a piece that they tell of, and go on behind the last one in the same way.
 //   - Hot first: the coordinator holds the unflushed batches before anybody lists. Pieces that they reach into
 //     are run here, on what is held; cuts are made where they begin and end, so that the others are not.
 //   - Cuts are between sessions or milliseconds: the pieces of a record that was cut at the record limit are never apart.

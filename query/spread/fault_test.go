@@ -369,7 +369,7 @@ func TestOrphan(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	body, err := encodeOrder(query.Query{Topic: "web", Range: everything()}, nil)
+	body, err := encodeOrder(query.Query{Topic: "web", Range: everything()}, nil, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,6 +43,8 @@ type job struct {
 	s      *Spreader
 	q      query.Query
 	survey *query.Survey
+	whole  func(context.Context, query.Query, func(query.Record) error) (*query.Answer, error) // all of it, here
+	count  func(ms uint64, n int64) error                                                      // nil: records are wanted
 	inbox  string
 
 	mu       sync.Mutex
@@ -105,10 +107,10 @@ type output struct {
 	first time.Duration
 }
 
-// spread answers a query piece by piece.
-func (s *Spreader) spread(ctx context.Context, q query.Query, emit func(query.Record) error, survey *query.Survey, pieces []piece, g *gauge) (*query.Answer, error) {
-	q.MaxBytes = 0 // the survey has seen to that
-	j := &job{s: s, q: q, survey: survey, attempts: map[uint64]*attempt{}, kick: make(chan struct{}, 1), ready: make(chan struct{}, 1)}
+// run answers the query piece by piece.
+func (j *job) run(ctx context.Context, pieces []piece, emit func(query.Record) error, g *gauge) (*query.Answer, error) {
+	j.q.MaxBytes = 0 // the survey has seen to that
+	s, q := j.s, j.q
 	for _, p := range pieces {
 		j.steps = append(j.steps, &step{piece: p, failed: map[string]bool{}})
 	}
@@ -124,10 +126,11 @@ func (s *Spreader) spread(ctx context.Context, q query.Query, emit func(query.Re
 	if err != nil {
 		s.cfg.Logger.Warn("a query is not spread", "cause", err)
 		q.Watch = g.set
-		return survey.Run(ctx, q, emit)
+		return j.whole(ctx, q, emit)
 	}
 	j.inbox = inbox
-	j.spent.Add(survey.Answer().Stats)
+	s.metrics.queries.Inc()
+	j.spent.Add(j.survey.Answer().Stats)
 	g.set(j.cost)
 	ctx, cancel := context.WithCancel(ctx)
 	var scheduler sync.WaitGroup
@@ -140,7 +143,10 @@ func (s *Spreader) spread(ctx context.Context, q query.Query, emit func(query.Re
 		s.cfg.Logger.Debug("could not close an address", "cause", closeErr)
 	}
 	if !q.CountOnly {
-		ans.Count, ans.Stats.Records.Found = j.out.count, j.out.found
+		ans.Count = j.out.count
+	}
+	if !q.CountOnly && j.count == nil {
+		ans.Stats.Records.Found = j.out.found
 	}
 	ans.Stats.Time.First = j.out.first
 	return ans, err
@@ -217,6 +223,10 @@ func (j *job) answer(ctx context.Context, emit func(query.Record) error, start t
 func (j *job) putOut(ctx context.Context, u *unpacker, st *step, emit func(query.Record) error, first func()) error {
 	j.mu.Lock()
 	st.base = j.out.count
+	if j.count != nil {
+		j.out.any = false // two pieces may have records of the millisecond between them
+		j.shown = j.out
+	}
 	j.grantAll()
 	j.mu.Unlock()
 	for {
@@ -238,7 +248,11 @@ func (j *job) putOut(ctx context.Context, u *unpacker, st *step, emit func(query
 				return ctx.Err()
 			}
 		}
-		err = u.each(unit, func(rec segment.Record) error { return j.record(a, rec, emit, first) })
+		if j.count != nil {
+			err = eachTime(unit, func(ms uint64, n int64) error { return j.time(a, ms, n, first) })
+		} else {
+			err = u.each(unit, func(rec segment.Record) error { return j.record(a, rec, emit, first) })
+		}
 		j.mu.Lock()
 		j.shown = j.out
 		j.mu.Unlock()
@@ -426,6 +440,7 @@ func (j *job) fail(a *attempt, err error) {
 		wake(j.ready)
 		return
 	}
+	j.s.metrics.repeats.Inc()
 	j.s.cfg.Logger.Warn("a piece of a query is done again", "address", a.to, "piece", st.From, "cause", err)
 }
 

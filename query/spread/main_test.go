@@ -23,17 +23,7 @@ import (
 	"oklog/query/match"
 )
 
-// The test binary is also the querier that tests kill.
-func TestMain(m *testing.M) {
-	if role := os.Getenv(querierRole); role != "" {
-		if err := runQuerier(role); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
-	}
-	goleak.VerifyTestMain(m)
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // entry is a record of a test's world.
 type entry struct {

@@ -14,8 +14,9 @@ import (
 
 // member works on pieces, for coordinators elsewhere and for the one here.
 type member struct {
-	cfg   *Config
-	slots chan struct{}
+	cfg     *Config
+	metrics *metrics
+	slots   chan struct{}
 
 	packers sync.Pool // they take memory that is worth keeping
 
@@ -86,9 +87,11 @@ func (t *task) await(ctx context.Context, n uint32) error {
 type assignment struct {
 	id     uint64
 	query  query.Query
+	times  bool // are counted
 	after  *ulid.ULID
 	credit uint32
 	run    func(context.Context, query.Query, func(query.Record) error) (*query.Answer, error)
+	count  func(context.Context, query.Query, func(ms uint64, n int64) error) (*query.Answer, error)
 	to     sink
 	forced bool        // whether there is a slot or not
 	watch  func(*task) // runs beside it, if it is not nil
@@ -136,6 +139,9 @@ func (m *member) start(ctx context.Context, a assignment) bool {
 
 // do runs the query of an assignment.
 func (m *member) do(ctx context.Context, t *task, a assignment) (*query.Answer, error) {
+	if a.times {
+		return m.doTimes(ctx, t, a)
+	}
 	if a.query.CountOnly {
 		return a.run(ctx, a.query, nil)
 	}
@@ -164,7 +170,7 @@ func (m *member) do(ctx context.Context, t *task, a assignment) (*query.Answer, 
 	}
 	var failed error // of sending when the query was idle
 	a.query.Idle = func() {
-		if failed == nil && len(p.records) > 0 && m.cfg.now().Sub(sent) >= m.cfg.linger {
+		if failed == nil && p.n > 0 && m.cfg.now().Sub(sent) >= m.cfg.linger {
 			failed = send()
 		}
 	}
@@ -242,7 +248,7 @@ func (m *member) receive(raw []byte, reply string) {
 		return
 	}
 	to := &remoteSink{m: m, reply: reply, attempt: msg.attempt, most: max(m.cfg.Transport.MaxMessage()-headerSize-1, 1<<10)}
-	q, after, err := decodeOrder(msg.body)
+	q, after, times, err := decodeOrder(msg.body)
 	if err != nil {
 		m.cfg.Logger.Warn("cannot work on a query", "cause", err)
 		to.end(nil, err)
@@ -251,7 +257,7 @@ func (m *member) receive(raw []byte, reply string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	to.ended = make(chan struct{})
 	to.stop = cancel
-	if !m.start(ctx, assignment{id: msg.attempt, query: q, after: after, credit: msg.seq, run: m.cfg.Engine.RunCold, to: to, watch: to.beat}) {
+	if !m.start(ctx, assignment{id: msg.attempt, query: q, times: times, after: after, credit: msg.seq, run: m.cfg.Engine.RunCold, count: m.cfg.Engine.CountTimesCold, to: to, watch: to.beat}) {
 		cancel()
 		to.send(message{kind: kindBusy, attempt: msg.attempt}.encode())
 	}
@@ -306,7 +312,9 @@ func (s *remoteSink) end(ans *query.Answer, err error) {
 		return // nobody waits for it
 	}
 	r := report{Answer: ans}
-	if err != nil {
+	if err == nil {
+		s.m.metrics.other.Inc()
+	} else {
 		r = report{Error: err.Error()}
 	}
 	raw, err := json.Marshal(r)

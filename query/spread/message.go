@@ -14,7 +14,7 @@ import (
 )
 
 // Version is that of the messages. Members of different versions do not work for each other.
-const Version = 1
+const Version = 2
 
 // A message:
 //
@@ -34,7 +34,7 @@ const Version = 1
 //	beat     the coordinator  parts sent so far
 //	part     the coordinator  of the parts, from 0  flags, and a part of a unit
 //
-// A unit is a small segment with records, or the answer as JSON. It is cut into parts that fit into messages.
+// A unit is a small segment with records, counts by time, or the answer as JSON. It is cut into parts that fit into messages.
 type message struct {
 	kind    kind
 	attempt uint64
@@ -114,14 +114,16 @@ type order struct {
 	Query json.RawMessage `json:"query"`
 	// After, if set, is a record put out already: records up to it, in the query's order, are not sent.
 	After *ulid.ULID `json:"after,omitempty"`
+	// Times tells that records are to be counted by their times: what is sent are units of these.
+	Times bool `json:"times,omitempty"`
 }
 
-func encodeOrder(q query.Query, after *ulid.ULID) ([]byte, error) {
+func encodeOrder(q query.Query, after *ulid.ULID, times bool) ([]byte, error) {
 	raw, err := json.Marshal(q)
 	if err != nil {
 		return nil, fmt.Errorf("encode query: %w", err)
 	}
-	b, err := json.Marshal(order{raw, after})
+	b, err := json.Marshal(order{raw, after, times})
 	if err != nil {
 		return nil, fmt.Errorf("encode order: %w", err)
 	}
@@ -133,22 +135,22 @@ func encodeOrder(q query.Query, after *ulid.ULID) ([]byte, error) {
 
 // decodeOrder reads an order. It refuses a query of which it does not understand everything: a field that is left out would be a wrong
 // answer.
-func decodeOrder(b []byte) (q query.Query, after *ulid.ULID, err error) {
+func decodeOrder(b []byte) (q query.Query, after *ulid.ULID, times bool, err error) {
 	if len(b) > maxOrder {
-		return q, nil, fmt.Errorf("%w: an order of %d bytes", errMessage, len(b))
+		return q, nil, false, fmt.Errorf("%w: an order of %d bytes", errMessage, len(b))
 	}
 	var o order
 	if err := json.Unmarshal(b, &o); err != nil {
-		return q, nil, fmt.Errorf("%w: %w", errMessage, err)
+		return q, nil, false, fmt.Errorf("%w: %w", errMessage, err)
 	}
 	if err := json.Unmarshal(o.Query, &q); err != nil {
-		return q, nil, fmt.Errorf("%w: %w", errMessage, err)
+		return q, nil, false, fmt.Errorf("%w: %w", errMessage, err)
 	}
 	again, err := json.Marshal(q)
 	if err != nil || !bytes.Equal(again, o.Query) {
-		return q, nil, fmt.Errorf("%w: the query means something that is not known here: are the queriers of one version?", errMessage)
+		return q, nil, false, fmt.Errorf("%w: the query means something that is not known here: are the queriers of one version?", errMessage)
 	}
-	return q, o.After, nil
+	return q, o.After, o.Times, nil
 }
 
 // report is a member's answer.

@@ -37,17 +37,17 @@ func TestMessage(t *testing.T) {
 func TestOrder(t *testing.T) {
 	id := segment.MakeID(1, 2, 3)
 	q := query.Query{Topic: "web", Range: everything(), Pattern: pattern(t, "a", "\xff"), Newest: true, Limit: 5}
-	raw, err := encodeOrder(q, &id)
+	raw, err := encodeOrder(q, &id, true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	have, after, err := decodeOrder(raw)
-	if err != nil || after == nil || *after != id || have.Limit != 5 || have.Pattern.Pattern().Texts[1] != "\xff" {
+	have, after, times, err := decodeOrder(raw)
+	if err != nil || !times || after == nil || *after != id || have.Limit != 5 || have.Pattern.Pattern().Texts[1] != "\xff" {
 		t.Fatalf("%+v %v %v", have, after, err)
 	}
 	// What is not understood is refused.
 	newer := bytes.Replace(raw, []byte(`"topic"`), []byte(`"only_sundays":true,"topic"`), 1)
-	if _, _, err := decodeOrder(newer); err == nil {
+	if _, _, _, err := decodeOrder(newer); err == nil {
 		t.Error("a query of another version is understood")
 	}
 }
@@ -130,7 +130,7 @@ func FuzzMessage(f *testing.F) {
 }
 
 func FuzzOrder(f *testing.F) {
-	raw, err := encodeOrder(query.Query{Topic: "web", Range: everything(), Limit: 3}, &ulid.ULID{1})
+	raw, err := encodeOrder(query.Query{Topic: "web", Range: everything(), Limit: 3}, &ulid.ULID{1}, false)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -138,8 +138,8 @@ func FuzzOrder(f *testing.F) {
 	f.Add([]byte(`{"query":{"topic":"web"}}`))
 	f.Add([]byte(`{"answer":{"count":1,"problems":[{"error":"x"}]},"error":""}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		if q, after, err := decodeOrder(raw); err == nil {
-			if _, err := encodeOrder(q, after); err != nil {
+		if q, after, times, err := decodeOrder(raw); err == nil {
+			if _, err := encodeOrder(q, after, times); err != nil {
 				t.Fatal(err)
 			}
 		}

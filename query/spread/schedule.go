@@ -151,7 +151,7 @@ func (j *job) begin(ctx context.Context, i int, now time.Time, besides *attempt)
 	j.attempts[a.id] = a
 	st.running = append(st.running, a)
 	j.begun = max(j.begun, i+1)
-	if err := j.give(ctx, a, assignment{id: a.id, query: q, after: after, credit: a.credit, run: j.survey.Part, to: localSink{j, a}, forced: forced}); err != nil {
+	if err := j.give(ctx, a, assignment{id: a.id, query: q, times: j.count != nil, after: after, credit: a.credit, run: j.survey.Part, count: j.survey.CountTimesPart, to: localSink{j, a}, forced: forced}); err != nil {
 		j.drop(a, 0)
 		if !errors.Is(err, errBusy) {
 			j.s.cfg.Logger.Debug("could not give a piece of a query to a querier", "address", to, "cause", err)
@@ -160,6 +160,11 @@ func (j *job) begin(ctx context.Context, i int, now time.Time, besides *attempt)
 		return false
 	}
 	st.waiting = time.Time{}
+	if to == "" {
+		j.s.metrics.own.Inc()
+	} else {
+		j.s.metrics.given.Inc()
+	}
 	return true
 }
 
@@ -175,7 +180,7 @@ func (j *job) give(ctx context.Context, a *attempt, as assignment) error {
 		}
 		return nil
 	}
-	body, err := encodeOrder(as.query, as.after)
+	body, err := encodeOrder(as.query, as.after, as.times)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"oklog/query"
 )
 
@@ -39,19 +41,22 @@ type Config struct {
 	Group string
 	// Slots is how many pieces are worked on at a time, for all queries together. 0: DefaultSlots.
 	Slots int
-	// PieceBytes is how much of what is stored a piece has, about. 0: DefaultPieceBytes.
+	// PieceBytes is how much of what is stored a piece has, about. 0: DefaultPieceBytes, or SmallBytes if that is less.
 	PieceBytes int64
 	// SmallBytes is how much may be stored in the range of a query that is not spread. 0: DefaultSmallBytes.
 	SmallBytes int64
 	// BufferBytes bounds the records of a query that wait for others before them, encoded. 0: DefaultBufferBytes.
 	BufferBytes int64
-	Logger      *slog.Logger // discards, if nil
+	Logger      *slog.Logger          // discards, if nil
+	Registerer  prometheus.Registerer // nil: metrics go nowhere
 
 	now    func() time.Time
 	beat   time.Duration // between signs of life of a piece
 	lost   time.Duration // a piece without one for so long is given to another member
 	orphan time.Duration // a piece whose coordinator is silent for so long ends
 	linger time.Duration // records are sent so long after others at the earliest, unless there are many
+
+	unitTimes int // bytes of a unit of times, about
 }
 
 // Defaults of Config.
@@ -76,7 +81,7 @@ func (cfg Config) withDefaults() (Config, error) {
 		value *int64
 		usual int64
 		name  string
-	}{{&cfg.PieceBytes, DefaultPieceBytes, "PieceBytes"}, {&cfg.SmallBytes, DefaultSmallBytes, "SmallBytes"}, {&cfg.BufferBytes, DefaultBufferBytes, "BufferBytes"}} {
+	}{{&cfg.SmallBytes, DefaultSmallBytes, "SmallBytes"}, {&cfg.PieceBytes, 0, "PieceBytes"}, {&cfg.BufferBytes, DefaultBufferBytes, "BufferBytes"}} {
 		if *n.value < 0 {
 			return cfg, fmt.Errorf("spread queries: %s is %d: want at least 1, or 0 for the default", n.name, *n.value)
 		}
@@ -84,11 +89,17 @@ func (cfg Config) withDefaults() (Config, error) {
 			*n.value = n.usual
 		}
 	}
+	if cfg.PieceBytes == 0 {
+		cfg.PieceBytes = min(DefaultPieceBytes, cfg.SmallBytes)
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	if cfg.now == nil {
 		cfg.now = time.Now
+	}
+	if cfg.unitTimes == 0 {
+		cfg.unitTimes = defaultUnitTimes
 	}
 	for _, d := range []struct {
 		value *time.Duration
@@ -109,6 +120,7 @@ type Spreader struct {
 	cfg     Config
 	member  *member
 	peers   *peers
+	metrics *metrics
 	address string
 	leave   func() error
 }
@@ -122,8 +134,11 @@ func Join(ctx context.Context, cfg Config) (*Spreader, error) {
 		return nil, err
 	}
 	s := &Spreader{cfg: cfg}
-	s.member = &member{cfg: &s.cfg, slots: make(chan struct{}, cfg.Slots), tasks: map[uint64]*task{}}
 	s.peers = newPeers(&s.cfg)
+	if s.metrics, err = newMetrics(cfg.Registerer, s.Members); err != nil {
+		return nil, err
+	}
+	s.member = &member{cfg: &s.cfg, metrics: s.metrics, slots: make(chan struct{}, cfg.Slots), tasks: map[uint64]*task{}}
 	if cfg.Transport == nil {
 		return s, nil
 	}
@@ -156,14 +171,22 @@ func (s *Spreader) Close() error {
 // Run implements query.Runner.
 func (s *Spreader) Run(ctx context.Context, q query.Query, emit func(query.Record) error) (*query.Answer, error) {
 	s.peers.refreshSoon()
-	if s.cfg.Transport == nil || s.peers.count() == 0 || q.Range.Empty() || emit == nil && !q.CountOnly {
+	if s.alone() || q.Range.Empty() || emit == nil && !q.CountOnly {
 		return s.cfg.Engine.Run(ctx, q, emit)
 	}
 	if (q.Before != 0 || q.After != 0) && !q.CountOnly {
 		return query.RunContext(ctx, s, s.cfg.Engine, q, emit)
 	}
-	start := s.cfg.now()
 	q.Before, q.After = 0, 0
+	return s.answer(ctx, q, emit, nil)
+}
+
+// alone tells whether nobody else is known.
+func (s *Spreader) alone() bool { return s.cfg.Transport == nil || s.peers.count() == 0 }
+
+// answer answers a query without context, in pieces if that is worth it; for who counts by time if count is not nil.
+func (s *Spreader) answer(ctx context.Context, q query.Query, emit func(query.Record) error, count func(ms uint64, n int64) error) (*query.Answer, error) {
+	start := s.cfg.now()
 	g := &gauge{}
 	if q.Watch != nil {
 		q.Watch(g.cost)
@@ -180,11 +203,18 @@ func (s *Spreader) Run(ctx context.Context, q query.Query, emit func(query.Recor
 	}
 	var ans *query.Answer
 	pieces := cut(q.Range, survey.Extents, survey.Hot, pieceSize(stored, s.cfg.PieceBytes))
+	whole := survey.Run
+	if count != nil {
+		whole = func(ctx context.Context, q query.Query, _ func(query.Record) error) (*query.Answer, error) {
+			return survey.CountTimes(ctx, q, count)
+		}
+	}
 	if stored <= s.cfg.SmallBytes || len(pieces) <= 1 {
 		q.Watch = g.set
-		ans, err = survey.Run(ctx, q, emit)
+		ans, err = whole(ctx, q, emit)
 	} else {
-		ans, err = s.spread(ctx, q, emit, survey, pieces, g)
+		j := &job{s: s, q: q, survey: survey, whole: whole, count: count, attempts: map[uint64]*attempt{}, kick: make(chan struct{}, 1), ready: make(chan struct{}, 1)}
+		ans, err = j.run(ctx, pieces, emit, g)
 	}
 	ans.Stats.Time.Total = s.cfg.now().Sub(start)
 	return ans, err

@@ -23,9 +23,12 @@ const (
 type packer struct {
 	newest bool
 	writer *segment.Writer
-	block  segment.Block
-	size   int // of text, and of sources
+	block  segment.Block // ascending
+	size   int           // of text, and of sources
+	n      int           // records
+	out    bytes.Buffer
 
+	// Of what comes in descending order, until it is turned round:
 	text    []byte // of the records, one behind the other
 	records []packed
 	known   map[uint64]bool // sessions in the unit
@@ -33,14 +36,14 @@ type packer struct {
 
 // packed is a record whose text ends at a place.
 type packed struct {
-	id     ulid.ULID
-	source segment.Source
-	piece  segment.Piece
-	end    int
+	id    ulid.ULID
+	piece segment.Piece
+	end   int
 }
 
 func newPacker() (*packer, error) {
-	w, err := segment.NewWriter(segment.WriterConfig{})
+	// A unit is a block that the writer takes as it is.
+	w, err := segment.NewWriter(segment.WriterConfig{BlockSize: unitText})
 	if err != nil {
 		return nil, err
 	}
@@ -49,10 +52,12 @@ func newPacker() (*packer, error) {
 
 // reset forgets what was added.
 func (p *packer) reset(newest bool) {
-	clear(p.records)
 	clear(p.known)
 	p.newest = newest
-	p.text, p.records, p.size = p.text[:0], p.records[:0], 0
+	p.block.Reset()
+	p.block.Sources = segment.Sources{}
+	p.text, p.records, p.size, p.n = p.text[:0], p.records[:0], 0, 0
+	p.out.Reset()
 }
 
 // add takes a record, and tells whether the unit is full.
@@ -60,38 +65,37 @@ func (p *packer) add(r query.Record) (full bool) {
 	_, session, _ := segment.SplitID(r.ID)
 	if !p.known[session] {
 		p.known[session] = true
+		p.block.Sources[session] = r.Source
 		for _, a := range r.Source {
 			p.size += len(a.Key) + len(a.Value)
 		}
 		p.size += 64
 	}
-	p.text = append(p.text, r.Text...)
-	p.records = append(p.records, packed{r.ID, r.Source, r.Piece, len(p.text)})
+	if p.newest {
+		p.text = append(p.text, r.Text...)
+		p.records = append(p.records, packed{r.ID, r.Piece, len(p.text)})
+	} else {
+		p.block.Append(r.ID, r.Text, r.Piece)
+	}
+	p.n++
 	p.size += len(r.Text) + 16
 	return p.size >= unitText
 }
 
 // unit is what was added since the last one, encoded; nil if there is nothing.
 func (p *packer) unit() ([]byte, error) {
-	if len(p.records) == 0 {
+	if p.n == 0 {
 		return nil, nil
 	}
-	p.block.Reset()
-	p.block.Sources = segment.Sources{}
 	for i := range p.records {
-		if p.newest {
-			i = len(p.records) - 1 - i
-		}
+		i = len(p.records) - 1 - i
 		r, start := p.records[i], 0
 		if i > 0 {
 			start = p.records[i-1].end
 		}
-		_, session, _ := segment.SplitID(r.id)
-		p.block.Sources[session] = r.source
 		p.block.Append(r.id, p.text[start:r.end], r.piece)
 	}
-	var out bytes.Buffer
-	p.writer.Reset(&out)
+	p.writer.Reset(&p.out)
 	c := p.block.Cursor()
 	if err := p.writer.Take(&c, c.Left()); err != nil {
 		return nil, err
@@ -99,8 +103,9 @@ func (p *packer) unit() ([]byte, error) {
 	if _, err := p.writer.Finish(); err != nil {
 		return nil, err
 	}
+	unit := bytes.Clone(p.out.Bytes())
 	p.reset(p.newest)
-	return out.Bytes(), nil
+	return unit, nil
 }
 
 // unpacker reads units.
