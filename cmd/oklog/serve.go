@@ -185,7 +185,9 @@ func (s *serving) checkListen(insecure bool) error {
 	switch {
 	case insecure && s.tokens != "":
 		return errors.New("--insecure-no-auth and --tokens contradict each other: leave one out")
-	case loopback || insecure:
+	case insecure:
+	case loopback:
+		s.api.Local = s.tokens == ""
 	case s.tokens == "":
 		return fmt.Errorf("at %s everybody who reaches the address could read all logs: add --tokens FILE, or listen on loopback (--listen %s), or say --insecure-no-auth", s.listen, defaultServe)
 	case s.cert == "":

@@ -181,3 +181,27 @@ func TestCertificateReloads(t *testing.T) {
 		t.Error(n)
 	}
 }
+
+// Without tokens, only programs of this machine are answered, unless it was said that everybody is.
+func TestServeLocal(t *testing.T) {
+	f := func(listen, tokens string, insecure, want bool) {
+		t.Helper()
+		s := serving{log: slog.New(slog.DiscardHandler), listen: listen, tokens: tokens}
+		if err := s.checkListen(insecure); err != nil || s.api.Local != want {
+			t.Errorf("%s, tokens %q, insecure %v: want %v, have %v, %v", listen, tokens, insecure, want, s.api.Local, err)
+		}
+	}
+	f("127.0.0.1:0", "", false, true)
+	f("localhost:0", "", false, true)
+	f("[::1]:0", "", false, true)
+	f("127.0.0.1:0", "x", false, false)
+	f("127.0.0.1:0", "", true, false)
+	f(":0", "", true, false)
+	f(":0", "x", false, false)
+	for _, listen := range []string{"127.1:0", "localhost.evil:0", "0.0.0.0:0", "0:0", "127.0.0.1.evil:0", "LOCALHOST:0", "[::]:0", ":0"} {
+		s := serving{log: slog.New(slog.DiscardHandler), listen: listen}
+		if err := s.checkListen(false); err == nil {
+			t.Errorf("%s is taken for this machine's own", listen)
+		}
+	}
+}

@@ -123,6 +123,9 @@ func (a *API) serve(x *exchange) error {
 		x.w.Header().Set("Allow", allowed)
 		return &statusError{http.StatusMethodNotAllowed, fmt.Errorf("%s does not take %.20q: want %s", x.route.path, x.r.Method, allowed)}
 	}
+	if err := a.checkLocal(x); err != nil {
+		return err
+	}
 	if err := a.authorize(x); err != nil {
 		return err
 	}
@@ -137,6 +140,26 @@ func (a *API) serve(x *exchange) error {
 		return &statusError{http.StatusForbidden, paramErr("topic", fmt.Errorf("topic %.100q is not for the token %s", topic, x.token.Name))}
 	}
 	return x.route.handle(x)
+}
+
+// checkLocal refuses what a browser sends for somebody else's page, where it is the machine alone that keeps others out.
+func (a *API) checkLocal(x *exchange) error {
+	if !a.cfg.Local || x.route.action == "" {
+		return nil
+	}
+	if from := x.r.Header.Get("Sec-Fetch-Site"); from == "cross-site" || from == "same-site" {
+		return &statusError{http.StatusForbidden, errors.New("this server has no tokens, and answers no pages of other sites: give it --tokens")}
+	}
+	host := x.r.Host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	host = strings.TrimSuffix(strings.Trim(host, "[]"), ".")
+	ip, _, _ := strings.Cut(host, "%")
+	if host != "" && !strings.EqualFold(host, "localhost") && net.ParseIP(ip) == nil {
+		return &statusError{http.StatusForbidden, fmt.Errorf("this server has no tokens, and answers at localhost and at addresses alone, not at %.100q: give it --tokens, or --insecure-no-auth", host)}
+	}
+	return nil
 }
 
 // authorize finds out who asks, and whether that is allowed to do it at all.

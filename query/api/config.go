@@ -29,6 +29,9 @@ type Config struct {
 	Runner query.Runner
 	Parts  Parts
 	Tokens *Tokens // nil: everybody may do everything
+	// Local says that only programs of this machine are meant to ask, without tokens: a request that names another host, or comes from a page of
+	// another site in a browser, is refused. A name of somebody else's that leads to 127.0.0.1 would have the browser hand its page all logs.
+	Local bool
 
 	MaxConcurrent int           // queries that run; 0: DefaultConcurrent. Half as many may be held besides by readers that take nothing
 	MaxWaiting    int           // queries that wait, half of them of one client; 0: DefaultMaxWaiting
