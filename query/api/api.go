@@ -105,6 +105,9 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	x := &exchange{ctx: r.Context(), w: w, r: r, client: address(r)}
+	if r.ProtoMajor < 2 {
+		patient(http.NewResponseController(w)) // the deadline of the answer before this one is the connection's
+	}
 	a.hurryBody(w, r)
 	if err := a.serve(x); err != nil {
 		a.fail(x, err)
@@ -245,15 +248,15 @@ func (a *API) fail(x *exchange, err error) {
 	if f.Status == http.StatusTooManyRequests || f.Status == http.StatusServiceUnavailable {
 		x.w.Header().Set("Retry-After", strconv.Itoa(retryAfter))
 	}
-	writeJSON(x.w, f.Status, wire.Failure{Error: f})
+	a.writeJSON(x.w, f.Status, wire.Failure{Error: f})
 }
 
 // write answers with an object, compressed if the client takes that.
 func (a *API) write(x *exchange, status int, v any) {
 	x.w.Header().Set("Vary", "Accept-Encoding")
-	enc, coding, err := a.encoders.pick(x.r.Header.Get("Accept-Encoding"), x.w)
+	enc, coding, err := a.encoders.pick(x.r.Header.Get("Accept-Encoding"), a.inOne(x.w))
 	if err != nil || enc == nil {
-		writeJSON(x.w, status, v)
+		a.writeJSON(x.w, status, v)
 		return
 	}
 	defer a.encoders.giveBack(enc, coding)
@@ -266,10 +269,10 @@ func (a *API) write(x *exchange, status int, v any) {
 }
 
 // writeJSON answers with an object. Where it cannot be written, nobody is there to be told.
-func writeJSON(w http.ResponseWriter, status int, v any) {
+func (a *API) writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	enc := json.NewEncoder(w)
+	enc := json.NewEncoder(a.inOne(w))
 	enc.SetEscapeHTML(false)
 	_ = enc.Encode(v)
 }

@@ -165,6 +165,7 @@ func (e *events) send(b []byte) error {
 		if _, err = e.x.w.Write(b); err == nil {
 			err = e.rc.Flush()
 		}
+		patient(e.rc)
 	}
 	if err != nil {
 		e.err = fmt.Errorf("%w: %w", errReader, err)
