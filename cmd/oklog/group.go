@@ -33,6 +33,7 @@ type groupConfig struct {
 	buckets []string // URLs
 	name    string   // "": made of the buckets; noGroup: none
 	slots   int
+	waiting int64 // bytes of records of a query that wait for others before them
 	log     *slog.Logger
 }
 
@@ -70,7 +71,7 @@ func joinGroup(ctx context.Context, s *stream.Stream, engine *query.Engine, cfg 
 		name = groupName(cfg.buckets, host)
 	}
 	log := cfg.log.With("part", "spread")
-	sp, err := spread.Join(ctx, spread.Config{Engine: engine, Transport: s.Group(), Group: name, Slots: cfg.slots, Logger: log})
+	sp, err := spread.Join(ctx, spread.Config{Engine: engine, Transport: s.Group(), Group: name, Slots: cfg.slots, BufferBytes: cfg.waiting, Logger: log})
 	if err != nil {
 		return nil, nil, err
 	}
