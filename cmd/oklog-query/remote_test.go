@@ -189,3 +189,18 @@ func TestServerTail(t *testing.T) {
 		t.Errorf("have %d", code)
 	}
 }
+
+// An estimate that a server calls partial is told to be, as any partial answer.
+func TestServerEstimateIsPartial(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for name, value := range map[string]string{wire.Version: "1", wire.Segments: "2", wire.Blocks: "3", wire.Bytes: "4000", wire.Partial: "true"} {
+			w.Header().Set(name, value)
+		}
+		w.WriteHeader(http.StatusPartialContent)
+	}))
+	defer s.Close()
+	out, errs, code := call(t, "stats", "--server", s.URL, "--topic", "web", "x")
+	if code != exitTrouble || !strings.Contains(errs, "the answer is partial") || !strings.Contains(out, "blocks    3\n") {
+		t.Errorf("have %s%s(%d)", out, errs, code)
+	}
+}

@@ -159,6 +159,9 @@ func (c *Client) Estimate(ctx context.Context, r query.Request) (wire.Estimate, 
 			return e, c.explain(fmt.Errorf("%w: its header %s is %.40q", ErrForeign, name, resp.Header.Get(name)))
 		}
 	}
+	var ans query.Answer
+	resp.tell(&ans, false)
+	e.Partial = ans.Partial()
 	return e, nil
 }
 
