@@ -22,6 +22,7 @@ import (
 type API struct {
 	cfg      Config
 	queue    *queue
+	bodies   *bodies
 	metrics  *metrics
 	encoders encoders
 	routes   []route
@@ -48,7 +49,7 @@ func New(cfg Config) (*API, error) {
 		return nil, fmt.Errorf("make API: %w", err)
 	}
 	a := &API{cfg: cfg, stopping: make(chan struct{})}
-	a.queue = newQueue(&a.cfg)
+	a.queue, a.bodies = newQueue(&a.cfg), newBodies(a.cfg.MaxConcurrent)
 	var err error
 	if a.metrics, err = newMetrics(cfg.Registerer, a.queue, &a.tails); err != nil {
 		return nil, fmt.Errorf("make API: %w", err)
@@ -86,6 +87,7 @@ type exchange struct {
 	token  *Token // nil: there are none
 	client string // its name, or else the address
 	asked  *asked
+	free   func() // the room of its body
 	told   report
 }
 
@@ -132,6 +134,12 @@ func (a *API) serve(x *exchange) error {
 	if err := a.authorize(x); err != nil {
 		return err
 	}
+	free, err := a.bodies.take(x.r, x.client)
+	if err != nil {
+		return err
+	}
+	x.free = free
+	defer free()
 	v, err := a.values(x.w, x.r)
 	if err != nil {
 		return err
@@ -277,6 +285,14 @@ func (a *API) writeJSON(w http.ResponseWriter, status int, v any) {
 	_ = enc.Encode(v)
 }
 
+// cause is an error as it is logged: what is wrong with a pattern is told with the pattern, which is the client's own.
+func cause(err error) string {
+	if p, ok := errors.AsType[*query.ParamError](err); ok && slices.Contains([]string{"pattern", "where", "source", "field"}, p.Param) {
+		return "the parameter " + p.Param + " is not understood"
+	}
+	return err.Error()
+}
+
 // log writes the line of a request, and counts it. What it is told holds no secrets; patterns may, and are left out.
 func (a *API) log(x *exchange, took time.Duration) {
 	path := "unknown"
@@ -321,7 +337,7 @@ func (a *API) log(x *exchange, took time.Duration) {
 			slog.Int("problems", len(ans.Problems)+ans.Unlisted))
 	}
 	if x.told.err != nil {
-		attrs = append(attrs, slog.String("cause", cut(x.told.err.Error(), 500)))
+		attrs = append(attrs, slog.String("cause", cut(cause(x.told.err), 500)))
 	}
 	a.cfg.Logger.LogAttrs(x.ctx, level, "request", attrs...)
 }

@@ -64,7 +64,7 @@ func (a *API) tail(x *exchange) error {
 	if a.cfg.Parts.Tailer == nil {
 		return missing("tail: it was started without --nats")
 	}
-	q, err := x.asked.compile(a.cfg.Now(), x.route.params)
+	q, err := a.compileOnly(x)
 	if err != nil {
 		return err
 	}
