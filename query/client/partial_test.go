@@ -64,7 +64,7 @@ func TestNothingForTerminals(t *testing.T) {
 
 // Whoever is slow to take records is not to find the server silent.
 func TestSlowTaker(t *testing.T) {
-	const wait = 50 * time.Millisecond
+	const wait = time.Second
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		text := strings.Repeat("a", 1<<19) // more than is read ahead
 		says(200, record(0, text, 0)+record(1, text, 0)+end)(w, r)
@@ -73,7 +73,7 @@ func TestSlowTaker(t *testing.T) {
 	n := 0
 	ans, err := c.Run(t.Context(), query.Request{Topic: "web"}, func(query.Record) error {
 		n++
-		time.Sleep(5 * wait)
+		time.Sleep(3 * wait / 2)
 		return nil
 	})
 	if err != nil || n != 2 || ans.Count != 2 {
