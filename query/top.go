@@ -10,9 +10,9 @@ import (
 	"oklog/query/where"
 )
 
-// maxTopBytes bounds the different values that Top keeps, and perValue is what one takes besides its bytes, roughly.
+// MaxTopBytes bounds the different values that Top keeps, in bytes, and perValue is what one takes besides its own, roughly.
 const (
-	maxTopBytes = 64 << 20
+	MaxTopBytes = 64 << 20
 	perValue    = 120
 )
 
@@ -44,11 +44,16 @@ type TopAnswer struct {
 // Top counts the values of a field over the records that a query finds, and tells the n most frequent ones. Of a path with [], each value of a
 // record counts. With an error, the answer is what is known until there.
 func Top(ctx context.Context, r Runner, q Query, path where.Path, n int) (*TopAnswer, error) {
+	return TopWithin(ctx, r, q, path, n, MaxTopBytes)
+}
+
+// TopWithin is Top which keeps so many bytes of values at most.
+func TopWithin(ctx context.Context, r Runner, q Query, path where.Path, n int, maxBytes int64) (*TopAnswer, error) {
 	if n < 1 {
 		return &TopAnswer{}, fmt.Errorf("query: the %d most frequent values: want at least 1", n)
 	}
 	q.CountOnly, q.IDsOnly, q.Before, q.After = false, false, 0, 0
-	t := newTally(maxTopBytes)
+	t := newTally(maxBytes)
 	top := &TopAnswer{}
 	reader := path.Reader()
 	ans, err := r.Run(ctx, q, func(rec Record) error {

@@ -228,7 +228,7 @@ func doStats(ctx context.Context, c *cli.Context, s streams) (int, error) {
 // writeEstimate prints a table. A server tells sums alone.
 func writeEstimate(w io.Writer, opts options, est query.Estimate) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	if est.Answer == nil {
+	if est.Answer == nil || opts.server != nil {
 		fmt.Fprintf(tw, "segments\t%d\nblocks\t%d\nbytes\t%s\n", est.Segments, est.Blocks, size(est.Bytes))
 		return tw.Flush()
 	}

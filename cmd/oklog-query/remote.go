@@ -184,7 +184,11 @@ func (r *remote) Sources(ctx context.Context, q question) ([]query.SourceInfo, *
 // Estimate implements backend: a server tells sums alone.
 func (r *remote) Estimate(ctx context.Context, q question) (query.Estimate, error) {
 	est, err := r.c.Estimate(ctx, q.Request)
-	return query.Estimate{Segments: int(est.Segments), Blocks: int(est.Blocks), Bytes: est.Bytes}, err
+	told := query.Estimate{Segments: int(est.Segments), Blocks: int(est.Blocks), Bytes: est.Bytes}
+	if est.Partial {
+		told.Answer = &query.Answer{Problems: []query.Problem{{Key: "what the server estimates", Err: errors.New("something could not be read")}}}
+	}
+	return told, err
 }
 
 // Hint implements backend.

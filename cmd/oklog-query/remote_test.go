@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"oklog/objstore"
+	"oklog/objstore/segment"
 	"oklog/query"
 	"oklog/query/api"
 	"oklog/query/api/wire"
@@ -168,7 +169,45 @@ func TestServerErrors(t *testing.T) {
 	}
 }
 
-// A tail goes on behind the last record where a server has ended it.
+// A tail goes on where a server has ended it: what has come late of the time before the last record is shown, nothing is shown twice, and
+// what may be lacking is told.
+func TestServerTailGoesOn(t *testing.T) {
+	day := time.Date(2026, 11, 22, 17, 0, 0, 0, time.UTC)
+	line := func(ms int) string {
+		r := query.Record{}
+		r.ID, r.Text = segment.MakeID(uint64(day.UnixMilli())+uint64(ms), uint64(ms%2+1), uint32(ms)), fmt.Appendf(nil, "line %d", ms)
+		return "data: " + string((&query.LineEncoder{}).Append(nil, r)) + "\n"
+	}
+	answers := [][]int{
+		{1000, 1002, 30000, 29000}, // the last one came late
+		{29000, 29500, 30000, 30001},
+		{40000, 40001}, // too many came meanwhile
+		{40001, 40002},
+	}
+	var asked []string
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.URL.Query().Get("from"))
+		w.Header().Set(wire.Version, "1")
+		w.Header().Set("Content-Type", "text/event-stream")
+		for _, ms := range answers[len(asked)-1] {
+			fmt.Fprint(w, line(ms))
+		}
+	}))
+	defer s.Close()
+	var out, errs bytes.Buffer
+	run(t.Context(), []string{"oklog-query", "tail", "--server", s.URL, "--topic", "web", "-n", "5", "-m", "9"}, nil, &out, &errs)
+	if want := "line 1000\nline 1002\nline 30000\nline 29000\nline 29500\nline 30001\nline 40000\nline 40001\nline 40002\n"; out.String() != want {
+		t.Errorf("have %s", out.String())
+	}
+	if have := errs.String(); strings.Count(have, "may be missing") != 1 || !strings.Contains(have, "records between ") {
+		t.Errorf("have %s", have)
+	}
+	if len(asked) != 4 || asked[0] != "" && strings.HasPrefix(asked[0], "0") || asked[1] != segment.AtTime(day.Add(20*time.Second)).String() {
+		t.Errorf("have %q", asked)
+	}
+}
+
+// A tail goes on at the last record where a server has ended it.
 func TestServerTail(t *testing.T) {
 	line := func(i int) string {
 		return fmt.Sprintf(`{"ulid":"01KAPV2P4X4Q8S3M6W1Z0N5R%02d","time":"2026-11-22T17:10:49.501Z","source":{},"text":"line %d"}`, i, i)
@@ -186,7 +225,7 @@ func TestServerTail(t *testing.T) {
 			fmt.Fprintf(w, "data: %s\n\n: alive\n\nevent: skipped\ndata: {\"count\":3,\"text\":\"gone\"}\n\ndata: %s\n\n", line(1), line(2))
 			return
 		}
-		fmt.Fprintf(w, "data: %s\n\ndata: %s\n\n", line(3), line(4))
+		fmt.Fprintf(w, "data: %s\n\ndata: %s\n\ndata: %s\n\n", line(2), line(3), line(4))
 	}))
 	defer s.Close()
 	var out, errs bytes.Buffer
@@ -197,7 +236,7 @@ func TestServerTail(t *testing.T) {
 	if have := errs.String(); !strings.HasPrefix(have, "oklog-query: 3 records skipped: gone\n") || !strings.HasSuffix(have, ": asking again from the last record on\n") || strings.Count(have, "\n") != 2 {
 		t.Errorf("have %s", have)
 	}
-	if len(asked) != 2 || !strings.Contains(asked[0], "n=5") || !strings.Contains(asked[1], "from=01KAPV2P4X4Q8S3M6W1Z0N5R02") {
+	if len(asked) != 2 || !strings.Contains(asked[0], "n=5") || !strings.Contains(asked[1], "from=01KAPV2P4X4Q8S3M6W1Z0N5R00") {
 		t.Errorf("have %q", asked)
 	}
 	if _, errs, code := call(t, "tail", "--topic", "web"); code != exitTrouble || !strings.HasPrefix(errs, "oklog-query: --nats is missing: ") {
@@ -210,5 +249,20 @@ func TestServerTail(t *testing.T) {
 	}
 	if code := run(t.Context(), []string{"oklog-query", "tail", "--server", s.URL, "--topic", "web"}, nil, w, io.Discard); code != exitFound {
 		t.Errorf("have %d", code)
+	}
+}
+
+// An estimate that a server calls partial is told to be, as any partial answer.
+func TestServerEstimateIsPartial(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for name, value := range map[string]string{wire.Version: "1", wire.Segments: "2", wire.Blocks: "3", wire.Bytes: "4000", wire.Partial: "true"} {
+			w.Header().Set(name, value)
+		}
+		w.WriteHeader(http.StatusPartialContent)
+	}))
+	defer s.Close()
+	out, errs, code := call(t, "stats", "--server", s.URL, "--topic", "web", "x")
+	if code != exitTrouble || !strings.Contains(errs, "the answer is partial") || !strings.Contains(out, "blocks    3\n") {
+		t.Errorf("have %s%s(%d)", out, errs, code)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/oklog/ulid/v2"
+
 	"oklog/objstore/segment"
 	"oklog/query"
 	"oklog/query/client"
@@ -46,7 +48,7 @@ func followServer(ctx context.Context, opts tailOptions, stdout io.Writer, told 
 		switch {
 		case ctx.Err() != nil:
 			return exitInterrupt, nil
-		case err == nil || f.broken != nil, !f.known, !errors.Is(err, client.ErrCut) && !errors.Is(err, client.ErrDown):
+		case err == nil || f.broken != nil, !f.shown.any, !errors.Is(err, client.ErrCut) && !errors.Is(err, client.ErrDown):
 			code, _, err := early(err, f.broken)
 			return code, err
 		}
@@ -62,6 +64,52 @@ func followServer(ctx context.Context, opts tailOptions, stdout io.Writer, told 
 	}
 }
 
+// What was shown last and is remembered: how far back it is asked for again, since records of different sources do not come in the order of
+// their ULIDs, and how many records are kept from being shown twice. More than a server tells of the past.
+const (
+	tailMargin = 10 * time.Second
+	tailShown  = 4 * tail.MaxLines
+)
+
+// shown are the records that were printed last.
+type shown struct {
+	first, last ulid.ULID // the first one, and the one with the greatest ULID
+	any         bool
+	ids         map[ulid.ULID]bool
+	order       []ulid.ULID // as they came, the oldest at next once it is full
+	next        int
+}
+
+// add remembers a record, and tells whether it is a new one.
+func (s *shown) add(id ulid.ULID) bool {
+	if s.ids[id] {
+		return false
+	}
+	if !s.any {
+		s.any, s.first, s.last, s.ids = true, id, id, map[ulid.ULID]bool{}
+	}
+	if id.Compare(s.last) > 0 {
+		s.last = id
+	}
+	s.ids[id] = true
+	if len(s.order) < tailShown {
+		s.order = append(s.order, id)
+		return true
+	}
+	delete(s.ids, s.order[s.next])
+	s.order[s.next] = id
+	s.next = (s.next + 1) % tailShown
+	return true
+}
+
+// from is what to go on behind: some time before the last record, but not before the first.
+func (s *shown) from() ulid.ULID {
+	if from := segment.AtTime(ulid.Time(s.last.Time()).Add(-tailMargin)); from.Compare(s.first) > 0 {
+		return from
+	}
+	return segment.Before(s.first)
+}
+
 // remoteTail goes on where a server has ended.
 type remoteTail struct {
 	c       *client.Client
@@ -72,16 +120,28 @@ type remoteTail struct {
 	p       *printer
 	w       *bufio.Writer
 	broken  error
-	known   bool // a record came: where to go on
+	shown   shown
 	came    bool // since the server was asked last
 }
 
 // once asks, and prints until the server ends it; nil if enough was printed.
 func (f *remoteTail) once(ctx context.Context) error {
+	again, end := f.shown.any, f.shown.last // of what was shown before
+	if again {
+		f.request.From, f.lines = f.shown.from().String(), tail.MaxLines
+	}
 	return f.c.Tail(ctx, f.request, f.lines, func(e client.Event) error {
 		f.came = true
 		if e.Note != "" {
 			f.note(e)
+			return nil
+		}
+		id := e.Record.ID
+		if again && id.Compare(end) > 0 { // what was shown before comes first, unless there is too much behind it
+			f.told.tell("oklog-query: records between %s and %s may be missing here: search for them with --from and --to", end, id)
+		}
+		again = again && id.Compare(end) < 0
+		if !f.shown.add(id) {
 			return nil
 		}
 		f.broken = f.p.print(e.Record)
@@ -91,7 +151,6 @@ func (f *remoteTail) once(ctx context.Context) error {
 		if f.broken != nil {
 			return segment.ErrStop
 		}
-		f.known, f.request.From, f.lines = true, e.Record.ID.String(), tail.MaxLines
 		if f.left > 0 && !e.Record.Joined {
 			if f.left--; f.left == 0 {
 				return segment.ErrStop

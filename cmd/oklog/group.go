@@ -38,6 +38,7 @@ type groupConfig struct {
 	slots   int
 	least   int64                 // stored bytes of a query that is spread; 0: spread.DefaultSmallBytes
 	reg     prometheus.Registerer // nil: none
+	waiting int64                 // bytes of records of a query that wait for others before them
 	log     *slog.Logger
 }
 
@@ -80,7 +81,7 @@ func joinGroup(ctx context.Context, s *stream.Stream, engine *query.Engine, cfg 
 		name = groupName(cfg.buckets, host)
 	}
 	log := cfg.log.With("part", "spread")
-	sp, err := spread.Join(ctx, spread.Config{Engine: engine, Transport: s.Group(), Group: name, Slots: cfg.slots, SmallBytes: cfg.least, Logger: log, Registerer: cfg.reg})
+	sp, err := spread.Join(ctx, spread.Config{Engine: engine, Transport: s.Group(), Group: name, Slots: cfg.slots, SmallBytes: cfg.least, BufferBytes: cfg.waiting, Logger: log, Registerer: cfg.reg})
 	if err != nil {
 		return nil, nil, err
 	}

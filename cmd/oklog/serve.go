@@ -24,6 +24,7 @@ import (
 	"oklog/query"
 	"oklog/query/api"
 	"oklog/query/cache"
+	"oklog/query/spread"
 	"oklog/query/tail"
 )
 
@@ -53,7 +54,8 @@ func serveCommand(std streams) *cli.Command {
 			"   grafana 2c1f0d0f6a4be6d8bb7f3a52b6a1f1a90c5cbd14      topics=*       actions=query,list\n" +
 			"   shop    sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 topics=shop,shop-* actions=query,tail,list\n\n" +
 			"Memory: three eighths of --memory are for blocks of queries and half as much for unflushed records, shared by --max-concurrent queries, half as many\n" +
-			"besides, whose readers take nothing, and --spread-slots; an eighth keeps what was read, and half as much is for tails.",
+			"besides, whose readers take nothing, and --spread-slots; an eighth keeps what was read, another one is for records from other\n" +
+			"queriers that wait for their turn, and half as much each for tails and for the values that the most frequent are found among.",
 		Flags: concat(flags.Buckets(), []cli.Flag{flags.WriteQuorum("how `MANY` copies ingesters wait for (their --write-quorum; 0: all): with fewer than all, an answer without one of the buckets may be partial")},
 			flags.NATS("`URL` of the NATS server: records that are not flushed yet are found, too"), serveFlags(), groupFlags(), []cli.Flag{
 				&cli.BoolFlag{Name: "wait", Usage: "keep trying when the NATS server cannot be reached at the start", EnvVars: []string{"OKLOG_WAIT"}},
@@ -109,9 +111,12 @@ const (
 
 // shareMemory gives each query that may be held its part.
 func (s *serving) shareMemory(memory int64) error {
-	held := int64(s.api.MaxConcurrent + s.api.MaxConcurrent/2 + s.group.slots)
+	queries := int64(s.api.MaxConcurrent + s.api.MaxConcurrent/2)
+	held := queries + int64(s.group.slots)
 	s.query.MaxBytes, s.query.MaxHotBytes, s.cache.Memory = memory*3/8/held, memory*3/16/held, memory/8
 	s.api.MaxTails, s.tail.MaxBytes = maxTails, memory/16/maxTails
+	s.group.waiting = min(max(memory/8/queries, 1), spread.DefaultBufferBytes)
+	s.api.MaxTopBytes = min(max(memory/16/int64(s.api.MaxConcurrent), 1), query.MaxTopBytes)
 	if s.query.MaxBytes < leastBlocks {
 		return fmt.Errorf("%d bytes of memory are too few for %d queries at a time: want %d at least (--memory), or fewer queries (--max-concurrent)",
 			memory, s.api.MaxConcurrent, (leastBlocks*held*8+2)/3)
@@ -185,7 +190,9 @@ func (s *serving) checkListen(insecure bool) error {
 	switch {
 	case insecure && s.tokens != "":
 		return errors.New("--insecure-no-auth and --tokens contradict each other: leave one out")
-	case loopback || insecure:
+	case insecure:
+	case loopback:
+		s.api.Local = s.tokens == ""
 	case s.tokens == "":
 		return fmt.Errorf("at %s everybody who reaches the address could read all logs: add --tokens FILE, or listen on loopback (--listen %s), or say --insecure-no-auth", s.listen, defaultServe)
 	case s.cert == "":

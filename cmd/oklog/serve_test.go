@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"oklog/query"
+	"oklog/query/api"
 	"oklog/query/client"
 )
 
@@ -179,5 +180,49 @@ func TestCertificateReloads(t *testing.T) {
 	}
 	if n := serial(); n != 2 {
 		t.Error(n)
+	}
+}
+
+// Without tokens, only programs of this machine are answered, unless it was said that everybody is.
+func TestServeLocal(t *testing.T) {
+	f := func(listen, tokens string, insecure, want bool) {
+		t.Helper()
+		s := serving{log: slog.New(slog.DiscardHandler), listen: listen, tokens: tokens}
+		if err := s.checkListen(insecure); err != nil || s.api.Local != want {
+			t.Errorf("%s, tokens %q, insecure %v: want %v, have %v, %v", listen, tokens, insecure, want, s.api.Local, err)
+		}
+	}
+	f("127.0.0.1:0", "", false, true)
+	f("localhost:0", "", false, true)
+	f("[::1]:0", "", false, true)
+	f("127.0.0.1:0", "x", false, false)
+	f("127.0.0.1:0", "", true, false)
+	f(":0", "", true, false)
+	f(":0", "x", false, false)
+	for _, listen := range []string{"127.1:0", "localhost.evil:0", "0.0.0.0:0", "0:0", "127.0.0.1.evil:0", "LOCALHOST:0", "[::]:0", ":0"} {
+		s := serving{log: slog.New(slog.DiscardHandler), listen: listen}
+		if err := s.checkListen(false); err == nil {
+			t.Errorf("%s is taken for this machine's own", listen)
+		}
+	}
+}
+
+// Whatever so many queries may hold, all of it together is within the memory.
+func TestShareMemory(t *testing.T) {
+	for _, memory := range []int64{upQueries, 1 << 30, 64 << 30} {
+		for _, concurrent := range []int{1, 3, 32, 1024} {
+			for _, slots := range []int{0, 2, 64} {
+				s := serving{api: api.Config{MaxConcurrent: concurrent}, group: groupConfig{slots: slots}}
+				if err := s.shareMemory(memory); err != nil {
+					continue // it is said that it is too little
+				}
+				queries := int64(concurrent + concurrent/2)
+				sum := (queries+int64(slots))*(s.query.MaxBytes+s.query.MaxHotBytes) + s.cache.Memory + int64(s.api.MaxTails)*s.tail.MaxBytes +
+					queries*s.group.waiting + int64(concurrent)*s.api.MaxTopBytes
+				if s.group.waiting < 1 || s.api.MaxTopBytes < 1 || sum > memory {
+					t.Errorf("%d bytes, %d queries, %d pieces: %d bytes: %+v", memory, concurrent, slots, sum, s)
+				}
+			}
+		}
 	}
 }

@@ -22,6 +22,7 @@ import (
 type API struct {
 	cfg      Config
 	queue    *queue
+	bodies   *bodies
 	metrics  *metrics
 	encoders encoders
 	routes   []route
@@ -48,7 +49,7 @@ func New(cfg Config) (*API, error) {
 		return nil, fmt.Errorf("make API: %w", err)
 	}
 	a := &API{cfg: cfg, stopping: make(chan struct{})}
-	a.queue = newQueue(&a.cfg)
+	a.queue, a.bodies = newQueue(&a.cfg), newBodies(a.cfg.MaxConcurrent)
 	var err error
 	if a.metrics, err = newMetrics(cfg.Registerer, a.queue, &a.tails); err != nil {
 		return nil, fmt.Errorf("make API: %w", err)
@@ -86,6 +87,7 @@ type exchange struct {
 	token  *Token // nil: there are none
 	client string // its name, or else the address
 	asked  *asked
+	free   func() // the room of its body
 	told   report
 }
 
@@ -105,6 +107,9 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	x := &exchange{ctx: r.Context(), w: w, r: r, client: address(r)}
+	if r.ProtoMajor < 2 {
+		patient(http.NewResponseController(w)) // the deadline of the answer before this one is the connection's
+	}
 	a.hurryBody(w, r)
 	if err := a.serve(x); err != nil {
 		a.fail(x, err)
@@ -123,9 +128,18 @@ func (a *API) serve(x *exchange) error {
 		x.w.Header().Set("Allow", allowed)
 		return &statusError{http.StatusMethodNotAllowed, fmt.Errorf("%s does not take %.20q: want %s", x.route.path, x.r.Method, allowed)}
 	}
+	if err := a.checkLocal(x); err != nil {
+		return err
+	}
 	if err := a.authorize(x); err != nil {
 		return err
 	}
+	free, err := a.bodies.take(x.r, x.client)
+	if err != nil {
+		return err
+	}
+	x.free = free
+	defer free()
 	v, err := a.values(x.w, x.r)
 	if err != nil {
 		return err
@@ -137,6 +151,26 @@ func (a *API) serve(x *exchange) error {
 		return &statusError{http.StatusForbidden, paramErr("topic", fmt.Errorf("topic %.100q is not for the token %s", topic, x.token.Name))}
 	}
 	return x.route.handle(x)
+}
+
+// checkLocal refuses what a browser sends for somebody else's page, where it is the machine alone that keeps others out.
+func (a *API) checkLocal(x *exchange) error {
+	if !a.cfg.Local || x.route.action == "" {
+		return nil
+	}
+	if from := x.r.Header.Get("Sec-Fetch-Site"); from == "cross-site" || from == "same-site" {
+		return &statusError{http.StatusForbidden, errors.New("this server has no tokens, and answers no pages of other sites: give it --tokens")}
+	}
+	host := x.r.Host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	host = strings.TrimSuffix(strings.Trim(host, "[]"), ".")
+	ip, _, _ := strings.Cut(host, "%")
+	if host != "" && !strings.EqualFold(host, "localhost") && net.ParseIP(ip) == nil {
+		return &statusError{http.StatusForbidden, fmt.Errorf("this server has no tokens, and answers at localhost and at addresses alone, not at %.100q: give it --tokens, or --insecure-no-auth", host)}
+	}
+	return nil
 }
 
 // authorize finds out who asks, and whether that is allowed to do it at all.
@@ -222,15 +256,15 @@ func (a *API) fail(x *exchange, err error) {
 	if f.Status == http.StatusTooManyRequests || f.Status == http.StatusServiceUnavailable {
 		x.w.Header().Set("Retry-After", strconv.Itoa(retryAfter))
 	}
-	writeJSON(x.w, f.Status, wire.Failure{Error: f})
+	a.writeJSON(x.w, f.Status, wire.Failure{Error: f})
 }
 
 // write answers with an object, compressed if the client takes that.
 func (a *API) write(x *exchange, status int, v any) {
 	x.w.Header().Set("Vary", "Accept-Encoding")
-	enc, coding, err := a.encoders.pick(x.r.Header.Get("Accept-Encoding"), x.w)
+	enc, coding, err := a.encoders.pick(x.r.Header.Get("Accept-Encoding"), a.inOne(x.w))
 	if err != nil || enc == nil {
-		writeJSON(x.w, status, v)
+		a.writeJSON(x.w, status, v)
 		return
 	}
 	defer a.encoders.giveBack(enc, coding)
@@ -243,12 +277,20 @@ func (a *API) write(x *exchange, status int, v any) {
 }
 
 // writeJSON answers with an object. Where it cannot be written, nobody is there to be told.
-func writeJSON(w http.ResponseWriter, status int, v any) {
+func (a *API) writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	enc := json.NewEncoder(w)
+	enc := json.NewEncoder(a.inOne(w))
 	enc.SetEscapeHTML(false)
 	_ = enc.Encode(v)
+}
+
+// cause is an error as it is logged: what is wrong with a pattern is told with the pattern, which is the client's own.
+func cause(err error) string {
+	if p, ok := errors.AsType[*query.ParamError](err); ok && slices.Contains([]string{"pattern", "where", "source", "field"}, p.Param) {
+		return "the parameter " + p.Param + " is not understood"
+	}
+	return err.Error()
 }
 
 // log writes the line of a request, and counts it. What it is told holds no secrets; patterns may, and are left out.
@@ -295,7 +337,7 @@ func (a *API) log(x *exchange, took time.Duration) {
 			slog.Int("problems", len(ans.Problems)+ans.Unlisted))
 	}
 	if x.told.err != nil {
-		attrs = append(attrs, slog.String("cause", cut(x.told.err.Error(), 500)))
+		attrs = append(attrs, slog.String("cause", cut(cause(x.told.err), 500)))
 	}
 	a.cfg.Logger.LogAttrs(x.ctx, level, "request", attrs...)
 }

@@ -29,11 +29,15 @@ type Config struct {
 	Runner query.Runner
 	Parts  Parts
 	Tokens *Tokens // nil: everybody may do everything
+	// Local says that only programs of this machine are meant to ask, without tokens: a request that names another host, or comes from a page of
+	// another site in a browser, is refused. A name of somebody else's that leads to 127.0.0.1 would have the browser hand its page all logs.
+	Local bool
 
 	MaxConcurrent int           // queries that run; 0: DefaultConcurrent. Half as many may be held besides by readers that take nothing
 	MaxWaiting    int           // queries that wait, half of them of one client; 0: DefaultMaxWaiting
 	MaxWait       time.Duration // that a query waits to run; 0: DefaultMaxWait
 	MaxBytes      int64         // that one query may read from the bucket; 0: no bound
+	MaxTopBytes   int64         // of values that the most frequent are found among, for each that runs; 0: query.MaxTopBytes
 	MaxTime       time.Duration // that one query may run, without the time that its reader takes; 0: DefaultMaxTime
 	MaxTails      int           // at a time; 0: DefaultMaxTails
 	ReaderWait    time.Duration // for a reader that takes nothing; 0: DefaultReaderWait
@@ -76,6 +80,12 @@ func (cfg *Config) check() error {
 	}
 	if cfg.MaxBytes < 0 {
 		return fmt.Errorf("MaxBytes is %d: want at least 1, or 0 for no bound", cfg.MaxBytes)
+	}
+	if cfg.MaxTopBytes < 0 {
+		return fmt.Errorf("MaxTopBytes is %d: want at least 1, or 0 for %d", cfg.MaxTopBytes, query.MaxTopBytes)
+	}
+	if cfg.MaxTopBytes == 0 {
+		cfg.MaxTopBytes = query.MaxTopBytes
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

@@ -146,6 +146,7 @@ func (a *API) estimate(x *exchange, q query.Query) error {
 		x.told.status, x.told.outcome = http.StatusPartialContent, "partial"
 		h.Set(wire.Partial, "true")
 	}
+	_ = a.inOne(x.w).hurry() // what fails here shows with the write
 	x.w.WriteHeader(x.told.status)
 	return nil
 }
@@ -189,7 +190,7 @@ func (a *API) top(x *exchange) error {
 	}
 	var top *query.TopAnswer
 	cut, err := a.within(x, q, func(ctx context.Context) (_ *query.Answer, err error) {
-		top, err = query.Top(ctx, a.cfg.Runner, q, x.asked.field, cmp.Or(x.asked.n, usualTop))
+		top, err = query.TopWithin(ctx, a.cfg.Runner, q, x.asked.field, cmp.Or(x.asked.n, usualTop), a.cfg.MaxTopBytes)
 		return &top.Answer, err
 	})
 	if err != nil {

@@ -20,7 +20,7 @@ import (
 
 // compile makes a query of what is asked, within what the server allows.
 func (a *API) compile(x *exchange) (query.Query, error) {
-	q, err := x.asked.compile(a.cfg.Now(), x.route.params)
+	q, err := a.compileOnly(x)
 	if err != nil {
 		return q, err
 	}
@@ -28,6 +28,20 @@ func (a *API) compile(x *exchange) (query.Query, error) {
 		q.MaxBytes = most
 	}
 	return q, nil
+}
+
+// compileOnly makes a query of what is asked, and of its body nothing else is needed then.
+func (a *API) compileOnly(x *exchange) (query.Query, error) {
+	done, err := a.bodies.turn(x.ctx)
+	if err != nil {
+		return query.Query{}, err
+	}
+	defer done()
+	q, err := x.asked.compile(a.cfg.Now(), x.route.params)
+	if err == nil {
+		x.free()
+	}
+	return q, err
 }
 
 // admit waits until it is the request's turn.

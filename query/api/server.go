@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"container/list"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log"
@@ -45,7 +46,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
-	s := &Server{cancel: cancel, conns: &connections{most: cmp.Or(cfg.Connections, 4096), of: map[net.Conn]*list.Element{}}}
+	s := &Server{cancel: cancel, conns: newConnections(cmp.Or(cfg.Connections, 4096))}
 	s.srv = &http.Server{
 		Handler:           cfg.Handler,
 		ReadHeaderTimeout: cmp.Or(cfg.HeaderTime, 10*time.Second),
@@ -103,6 +104,10 @@ type connections struct {
 	of   map[net.Conn]*list.Element
 }
 
+func newConnections(most int) *connections {
+	return &connections{most: most, of: map[net.Conn]*list.Element{}}
+}
+
 // changed is called by the server.
 func (c *connections) changed(conn net.Conn, state http.ConnState) {
 	c.mu.Lock()
@@ -123,6 +128,9 @@ func (c *connections) changed(conn net.Conn, state http.ConnState) {
 			victim := first.Value.(net.Conn)
 			c.idle.Remove(first)
 			delete(c.of, victim)
+			if t, ok := victim.(*tls.Conn); ok {
+				victim = t.NetConn() // TLS would say goodbye, and wait for a client that reads nothing, with everybody else
+			}
 			_ = victim.Close() // its own goroutine sees that, and counts it
 		}
 	case http.StateClosed, http.StateHijacked:

@@ -199,6 +199,7 @@ func (s *stream) push() error {
 	if err := s.rc.SetWriteDeadline(time.Now().Add(s.wait)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
 	}
+	defer patient(s.rc)
 	if s.enc == nil {
 		if _, err := s.w.Write(s.buf); err != nil {
 			return err
@@ -278,7 +279,51 @@ func (s *stream) release() {
 		s.slot.release()
 		s.slot = nil
 	}
-	_ = s.rc.SetWriteDeadline(time.Time{}) // the connection goes on, or has gone
+	_ = s.rc.SetWriteDeadline(time.Now().Add(s.wait)) // the server writes the end of the body
+}
+
+// patient lets a connection be silent for as long as there is nothing to write: HTTP/2 ends a stream whose deadline passes, whether or not
+// something is being written.
+func patient(rc *http.ResponseController) { _ = rc.SetWriteDeadline(time.Time{}) } // what fails here shows with the next write
+
+// inOne writes an answer that is all there, piece by piece: none takes longer than a reader may, nor all of them longer than a query. What
+// is left in the server's hands when the handler returns has a deadline, too.
+type inOne struct {
+	w    http.ResponseWriter
+	rc   *http.ResponseController
+	wait time.Duration
+	end  time.Time
+}
+
+func (a *API) inOne(w http.ResponseWriter) *inOne {
+	return &inOne{w, http.NewResponseController(w), a.cfg.ReaderWait, time.Now().Add(a.cfg.MaxTime)}
+}
+
+// hurry sets the deadline for what is written next.
+func (o *inOne) hurry() error {
+	by := time.Now().Add(o.wait)
+	if by.After(o.end) {
+		by = o.end
+	}
+	if err := o.rc.SetWriteDeadline(by); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	return nil
+}
+
+// Write implements io.Writer.
+func (o *inOne) Write(b []byte) (n int, err error) {
+	for len(b) > 0 {
+		if err := o.hurry(); err != nil {
+			return n, err
+		}
+		k, err := o.w.Write(b[:min(len(b), flushSize)])
+		if n += k; err != nil {
+			return n, err
+		}
+		b = b[k:]
+	}
+	return n, nil
 }
 
 // limitedTime ends a query that has run for too long. The time that its reader takes does not count.

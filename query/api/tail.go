@@ -64,7 +64,7 @@ func (a *API) tail(x *exchange) error {
 	if a.cfg.Parts.Tailer == nil {
 		return missing("tail: it was started without --nats")
 	}
-	q, err := x.asked.compile(a.cfg.Now(), x.route.params)
+	q, err := a.compileOnly(x)
 	if err != nil {
 		return err
 	}
@@ -165,6 +165,7 @@ func (e *events) send(b []byte) error {
 		if _, err = e.x.w.Write(b); err == nil {
 			err = e.rc.Flush()
 		}
+		patient(e.rc)
 	}
 	if err != nil {
 		e.err = fmt.Errorf("%w: %w", errReader, err)

@@ -127,6 +127,7 @@ func (c *Client) Run(ctx context.Context, r query.Request, emit func(query.Recor
 		case err != nil:
 			return ans, c.explain(resp.silence(err))
 		case end != nil:
+			resp.tell(&end.Answer, end.Partial)
 			return &end.Answer, nil
 		case emit == nil:
 			return ans, c.explain(fmt.Errorf("%w: a record came where only their number was asked for", ErrForeign))
@@ -158,6 +159,9 @@ func (c *Client) Estimate(ctx context.Context, r query.Request) (wire.Estimate, 
 			return e, c.explain(fmt.Errorf("%w: its header %s is %.40q", ErrForeign, name, resp.Header.Get(name)))
 		}
 	}
+	var ans query.Answer
+	resp.tell(&ans, false)
+	e.Partial = ans.Partial()
 	return e, nil
 }
 
@@ -168,10 +172,13 @@ func (c *Client) Histogram(ctx context.Context, r query.Request, step time.Durat
 		v.Set("step", step.String())
 	}
 	h := &query.HistogramAnswer{}
-	if err := c.object(ctx, wire.Histogram, v, h); err != nil {
+	resp, err := c.object(ctx, wire.Histogram, v, h)
+	if err != nil {
 		return nil, err
 	}
-	if h.Answer == nil {
+	if h.Answer != nil {
+		resp.tell(h.Answer, false)
+	} else {
 		return nil, c.explain(fmt.Errorf("%w: the histogram has no answer", ErrForeign))
 	}
 	return h, nil
@@ -183,17 +190,31 @@ func (c *Client) Top(ctx context.Context, r query.Request, field string, n int) 
 	v.Set("field", field)
 	v.Set("n", strconv.Itoa(n))
 	top := &query.TopAnswer{}
-	if err := c.object(ctx, wire.Top, v, top); err != nil {
+	resp, err := c.object(ctx, wire.Top, v, top)
+	if err != nil {
 		return nil, err
 	}
+	resp.tell(&top.Answer, false)
 	return top, nil
 }
 
 // Topics asks which topics there are: those that the token may see.
 func (c *Client) Topics(ctx context.Context) ([]query.TopicInfo, error) {
 	var l wire.TopicList
-	err := c.object(ctx, wire.Topics, nil, &l)
-	return l.Topics, err
+	if _, err := c.object(ctx, wire.Topics, nil, &l); err != nil {
+		return nil, err
+	}
+	for _, t := range l.Topics {
+		if err := segment.CheckTopic(t.Name); err != nil {
+			return nil, c.explain(fmt.Errorf("%w: %w", ErrForeign, err))
+		}
+		for _, day := range []string{t.FirstDay, t.LastDay} {
+			if day != oneLine(day) {
+				return nil, c.explain(fmt.Errorf("%w: %.40q is not a day", ErrForeign, day))
+			}
+		}
+	}
+	return l.Topics, nil
 }
 
 // Sources asks for the sources of a request's topic in its range that its conditions let through; the rest of it does not matter.
@@ -204,33 +225,36 @@ func (c *Client) Sources(ctx context.Context, r query.Request) ([]wire.SourceInf
 		v.Add("source", s)
 	}
 	var l wire.SourceList
-	if err := c.object(ctx, wire.Sources, v, &l); err != nil {
+	resp, err := c.object(ctx, wire.Sources, v, &l)
+	if err != nil {
 		return nil, nil, err
 	}
-	if l.Answer == nil {
+	if l.Answer != nil {
+		resp.tell(l.Answer, false)
+	} else {
 		return nil, nil, c.explain(fmt.Errorf("%w: the list of sources has no answer", ErrForeign))
 	}
 	return l.Sources, l.Answer, nil
 }
 
 // object asks for one object.
-func (c *Client) object(ctx context.Context, path string, v url.Values, to any) error {
+func (c *Client) object(ctx context.Context, path string, v url.Values, to any) (*response, error) {
 	resp, err := c.ask(ctx, path, v, "application/json")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer resp.close()
 	b, err := io.ReadAll(io.LimitReader(resp.body, maxObject+1))
 	if err != nil {
-		return c.explain(fmt.Errorf("%w: %w", ErrCut, resp.silence(err)))
+		return nil, c.explain(fmt.Errorf("%w: %w", ErrCut, resp.silence(err)))
 	}
 	if len(b) > maxObject {
-		return c.explain(fmt.Errorf("%w: its answer is longer than %d bytes", ErrForeign, maxObject))
+		return nil, c.explain(fmt.Errorf("%w: its answer is longer than %d bytes", ErrForeign, maxObject))
 	}
 	if err := json.Unmarshal(b, to); err != nil {
-		return c.explain(fmt.Errorf("%w: its answer does not decode: %w", ErrForeign, err))
+		return nil, c.explain(fmt.Errorf("%w: its answer does not decode: %w", ErrForeign, err))
 	}
-	return nil
+	return resp, nil
 }
 
 // setTexts sets what is not empty.
@@ -296,6 +320,23 @@ func (r *response) close() {
 	}
 	_ = r.Body.Close() // it was read only
 }
+
+// tell sees to it that an answer which the server says to be partial, in one way or another, is one, and that what it tells is harmless text.
+func (r *response) tell(ans *query.Answer, partial bool) {
+	for i, p := range ans.Problems {
+		ans.Problems[i].Key = harmless(p.Key)
+		if p.Err != nil && p.Err.Error() != harmless(p.Err.Error()) {
+			ans.Problems[i].Err = &tidyError{p.Err}
+		}
+	}
+	ans.Required = harmless(ans.Required)
+	partial = partial || r.StatusCode == http.StatusPartialContent || r.Header.Get(wire.Partial) == "true" || r.Trailer.Get(wire.Partial) == "true"
+	if partial && !ans.Partial() {
+		ans.Problems = []query.Problem{{Err: errPartial}}
+	}
+}
+
+var errPartial = errors.New("the server says that records may be lacking, and not which")
 
 // silence is err, or that the server was silent for too long if that is why.
 func (r *response) silence(err error) error {
@@ -371,6 +412,7 @@ func (c *Client) send(ctx context.Context, method, path string, v url.Values) (*
 	}
 	resp.body = resp.Body
 	if silent != nil {
+		silent.Stop()
 		resp.body = &talking{resp.Body, silent, c.cfg.Timeout}
 	}
 	if resp.Header.Get(wire.Version) == "" {
@@ -380,7 +422,7 @@ func (c *Client) send(ctx context.Context, method, path string, v url.Values) (*
 	return resp, nil
 }
 
-// talking winds up a timer with each read.
+// talking winds up a timer for each read. Between them it stands still: that is the caller's time.
 type talking struct {
 	io.Reader
 	silent *time.Timer
@@ -388,11 +430,9 @@ type talking struct {
 }
 
 func (t *talking) Read(p []byte) (int, error) {
-	n, err := t.Reader.Read(p)
-	if n > 0 {
-		t.silent.Reset(t.wait)
-	}
-	return n, err
+	t.silent.Reset(t.wait)
+	defer t.silent.Stop()
+	return t.Reader.Read(p)
 }
 
 // explain says which server an error is about.
@@ -456,16 +496,26 @@ type toldError struct{ text string }
 
 func (e *toldError) Error() string { return e.text }
 
+// tidyError is an error that a server has told, as one line.
+type tidyError struct{ err error }
+
+func (e *tidyError) Error() string { return oneLine(e.err.Error()) }
+func (e *tidyError) Unwrap() error { return e.err }
+
 // oneLine is a text of a server as one line that does nothing to a terminal.
 func oneLine(text string) string {
 	const most = 2000
-	text = strings.Map(func(r rune) rune {
+	return strings.Join(strings.Fields(harmless(text[:min(len(text), most)])), " ")
+}
+
+// harmless is a text without what does something to a terminal.
+func harmless(text string) string {
+	return strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
 			return ' '
 		}
 		return r
-	}, strings.ToValidUTF8(text[:min(len(text), most)], "\ufffd"))
-	return strings.Join(strings.Fields(text), " ")
+	}, strings.ToValidUTF8(text, "\ufffd"))
 }
 
 // trim is a line without its end.

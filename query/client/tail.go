@@ -25,7 +25,9 @@ type Event struct {
 }
 
 // Tail calls emit with the last n records, and with each that is published from then on, until ctx is done or emit fails. emit ends it with
-// segment.ErrStop. It returns ErrCut where the server ends it: From with the ULID of the last record, and n as large as wanted, goes on.
+// segment.ErrStop. It returns ErrCut where the server ends it: From with the ULID of the last record, and n as large as wanted, goes on. Records
+// of different sources do not come in the order of their ULIDs: whoever wants those that come late asks from some seconds before, and leaves out
+// what came already.
 func (c *Client) Tail(ctx context.Context, r query.Request, n int, emit func(Event) error) error {
 	r.To, r.Brute, r.MaxBytes = "", false, 0
 	v := whatValues(r)

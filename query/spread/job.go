@@ -524,6 +524,10 @@ func (j *job) part(a *attempt, m message) {
 		j.fail(a, fmt.Errorf("%w: part %d of %d bytes, where number %d was to come", errMessage, m.seq, len(body), a.next))
 		return
 	}
+	if a.st != j.steps[min(j.place, len(j.steps)-1)] && j.kept()+int64(len(body)) > 2*j.s.cfg.BufferBytes+maxUnit {
+		j.drop(a, kindCancel) // units are larger than was expected, or somebody sends what nobody would: it is begun again when there is room
+		return
+	}
 	a.next++
 	unit := append(a.partial, body...)
 	if a.partial = unit; flags&flagMore != 0 {
@@ -540,6 +544,15 @@ func (j *job) part(a *attempt, m message) {
 		return
 	}
 	j.finish(a, ans)
+}
+
+// kept is how many bytes have come and wait, without those that were granted and have not come. The lock is held.
+func (j *job) kept() int64 {
+	n := j.buffered
+	for _, a := range j.attempts {
+		n += int64(len(a.partial)) - int64(a.credit-a.received)*grantBytes
+	}
+	return n
 }
 
 // unit takes a unit of records. The lock is held.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"strings"
 
 	"github.com/oklog/ulid/v2"
 
@@ -153,6 +154,9 @@ func decodeOrder(b []byte) (q query.Query, after *ulid.ULID, times bool, err err
 	return q, o.After, o.Times, nil
 }
 
+// maxReason is how much of why there is no answer is kept, in bytes.
+const maxReason = 2000
+
 // report is a member's answer.
 type report struct {
 	Answer *query.Answer `json:"answer"`
@@ -165,9 +169,9 @@ func decodeReport(b []byte) (*query.Answer, error) {
 		return nil, fmt.Errorf("%w: %w", errMessage, err)
 	}
 	if r.Error != "" {
-		return nil, errors.New(r.Error)
+		return nil, errors.New(strings.ToValidUTF8(r.Error[:min(len(r.Error), maxReason)], "\ufffd"))
 	}
-	if r.Answer == nil || r.Answer.Count < 0 || r.Answer.Unlisted < 0 || len(r.Answer.Problems) > query.MaxProblems {
+	if r.Answer == nil || r.Answer.Count < 0 || r.Answer.Unlisted < 0 || r.Answer.Unlisted > 0 && !r.Answer.Partial() || len(r.Answer.Problems) > query.MaxProblems {
 		return nil, fmt.Errorf("%w: no answer", errMessage)
 	}
 	return r.Answer, nil

@@ -3,6 +3,7 @@ package spread
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -57,9 +58,18 @@ func TestOracle(t *testing.T) {
 			knows(t, first, members)
 			for i := range 25 {
 				q := randomQuery(t, rnd, all)
+				q.IDsOnly = !q.CountOnly && rnd.IntN(4) == 0
 				want, have := ask(t.Context(), local, q), ask(t.Context(), first, q)
 				if d := differ(want, have); d != "" || want.err != nil {
 					t.Fatalf("query %d %+v: %s %v", i, q, d, want.err)
+				}
+				const step = time.Hour
+				one, err := query.Histogram(t.Context(), local, q, step)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if all, err := query.Histogram(t.Context(), first, q, step); err != nil || !slices.Equal(one.Buckets, all.Buckets) || one.Answer.Count != all.Answer.Count {
+					t.Fatalf("query %d %+v: by time %d records, want %d, %v", i, q, all.Answer.Count, one.Answer.Count, err)
 				}
 			}
 		})

@@ -58,6 +58,7 @@ type Last struct {
 // Estimate is what a query would cost at most.
 type Estimate struct {
 	Segments, Blocks, Bytes int64
+	Partial                 bool // it may be more: something could not be read
 }
 
 // Note is the data of an event of a tail that is no record.
