@@ -60,7 +60,7 @@ func outside() map[string][]string {
 		"github.com/klauspost/compress":                             {"objstore/segment", "query/api", "query/client"},
 		"github.com/urfave/cli":                                     {"cmd/"},
 		"golang.org/x/term":                                         {"cmd/"},
-		"github.com/prometheus/client_golang":                       {"cmd/oklog", "compact", "ingest", "ingest/forward", "query/api", "objstore/metrics"},
+		"github.com/prometheus/client_golang":                       {"cmd/oklog", "compact", "ingest", "ingest/forward", "query/api", "query/spread", "objstore/metrics"},
 		"github.com/prometheus/client_golang/prometheus/promhttp":   {"cmd/"},
 		"github.com/prometheus/client_golang/prometheus/push":       {"cmd/"},
 		"github.com/prometheus/client_golang/prometheus/collectors": {"cmd/"},
