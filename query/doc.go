@@ -8,7 +8,8 @@
 //
 // The rooms beside it: match says what records have to look like and finds them in a block's text (dfa is its engine for
 // regular expressions), where looks into the fields of records, required says what a record must hold for that, and cache keeps what was
-// read of objects.
+// read of objects. Others build on it: spread runs a query on many queriers, tail goes on with what is published, api answers over HTTP, and client
+// asks there.
 //
 // Words:
 //
@@ -55,6 +56,9 @@
 // Compile it, and Run the Query. Look at Answer.Problems, always: an answer without an error may still lack records. Besides records,
 // Histogram counts by time, Engine.SourcesOf and Topics tell what there is, and Engine.Estimate what a query would read. What only needs
 // a Runner, as Histogram does, also works with one that has its engines elsewhere. The examples show it whole.
+//
+// To read it: request.go and engine.go (what is asked, and how an answer comes about), plan.go, open.go, scan.go, pick.go; context.go, lane.go,
+// walk.go, view.go, batch.go; then what looks at segments without their blocks, lookup.go, survey.go and topics.go.
 //
 // It does not know who publishes records or how (Hot is all that it sees of that), prints nothing and retries
 // nothing: the bucket does.
