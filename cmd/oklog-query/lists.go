@@ -130,15 +130,20 @@ type sourceInfoLine struct {
 	Segments int               `json:"segments"`
 }
 
+// openAsked reads the arguments of a search and opens what they name.
+func openAsked(ctx context.Context, c *cli.Context, s streams) (opts options, b backend, closing func(), err error) {
+	if opts, err = parseOptions(c, screenOf(s), time.Now(), s.log); err != nil {
+		return opts, nil, nil, err
+	}
+	b, closing, err = openBackend(ctx, opts, s)
+	return opts, b, closing, err
+}
+
 func doSources(ctx context.Context, c *cli.Context, s streams) (int, error) {
 	if c.Args().Present() {
 		return exitTrouble, fmt.Errorf("sources takes no pattern such as %q: oklog-query -l %q lists the sources that have matches", c.Args().First(), c.Args().First())
 	}
-	opts, err := parseOptions(c, screenOf(s), time.Now(), s.log)
-	if err != nil {
-		return exitTrouble, err
-	}
-	b, closing, err := openBackend(ctx, opts, s)
+	opts, b, closing, err := openAsked(ctx, c, s)
 	if err != nil {
 		return exitTrouble, err
 	}
@@ -189,11 +194,7 @@ Exit status: 0 there is something to read, 1 nothing, 2 an error, also if someth
 }
 
 func doStats(ctx context.Context, c *cli.Context, s streams) (int, error) {
-	opts, err := parseOptions(c, screenOf(s), time.Now(), s.log)
-	if err != nil {
-		return exitTrouble, err
-	}
-	b, closing, err := openBackend(ctx, opts, s)
+	opts, b, closing, err := openAsked(ctx, c, s)
 	if err != nil {
 		return exitTrouble, err
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
+	"oklog/cmd/internal/unflushed"
 	"oklog/ingest/stream"
 	"oklog/objstore"
 	"oklog/objstore/open"
@@ -50,7 +50,7 @@ func openLocal(ctx context.Context, opts options, logger *slog.Logger) (_ *local
 		if l.stream, err = stream.Connect(ctx, *opts.stream); err != nil {
 			return nil, err
 		}
-		cfg.Hot = hot{l.stream, logger}
+		cfg.Hot = hot(l.stream, logger)
 	}
 	if l.engine, err = query.New(cfg); err != nil {
 		return nil, err
@@ -95,7 +95,7 @@ func (l *local) hotTopics() query.HotTopics {
 	if l.stream == nil {
 		return nil
 	}
-	return hotTopics{l.stream}
+	return unflushed.Records{Stream: l.stream}
 }
 
 // Histogram implements backend.
@@ -157,39 +157,9 @@ func openCache(opts options, logger *slog.Logger) *cache.Cache {
 	return c
 }
 
-// hot is the stream as a query sees it.
-type hot struct {
-	s   *stream.Stream
-	log *slog.Logger
-}
-
-var _ query.Hot = hot{}
-
-// Unflushed implements query.Hot. Where no stream has been made nothing was published.
-func (h hot) Unflushed(ctx context.Context, topic string) iter.Seq2[[]byte, error] {
-	return func(yield func([]byte, error) bool) {
-		for body, err := range h.s.Unflushed(ctx, topic) {
-			if errors.Is(err, stream.ErrNoStream) {
-				h.log.Warn("nothing is unflushed", slog.Any("err", err))
-				return
-			}
-			if !yield(body, err) {
-				return
-			}
-		}
-	}
-}
-
-// hotTopics is the stream as a list of topics sees it.
-type hotTopics struct{ s *stream.Stream }
-
-// Topics implements query.HotTopics. Where no stream has been made nothing was published.
-func (h hotTopics) Topics(ctx context.Context) ([]string, error) {
-	topics, err := h.s.Topics(ctx)
-	if errors.Is(err, stream.ErrNoStream) {
-		return nil, nil
-	}
-	return topics, err
+// hot is the stream as queries see it.
+func hot(s *stream.Stream, logger *slog.Logger) unflushed.Records {
+	return unflushed.Records{Stream: s, NoStream: func(err error) { logger.Warn("nothing is unflushed", slog.Any("err", err)) }}
 }
 
 // hintTime is how long a hint may take.

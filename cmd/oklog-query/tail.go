@@ -130,7 +130,7 @@ func follow(ctx context.Context, opts tailOptions, log *slog.Logger, stdout io.W
 		return exitTrouble, err
 	}
 	defer func() { _ = s.Close(ctx) }() // nothing was published
-	cfg := query.Config{Bucket: objstore.NewMemory("none", time.Now), Hot: hot{s, log}}
+	cfg := query.Config{Bucket: objstore.NewMemory("none", time.Now), Hot: hot(s, log)}
 	if len(opts.buckets) > 0 {
 		bucket, err := openPlace(ctx, opts.place, log)
 		if err != nil {
@@ -154,7 +154,7 @@ func follow(ctx context.Context, opts tailOptions, log *slog.Logger, stdout io.W
 	defer cancel()
 	if len(opts.buckets) > 0 { // what is flushed is nowhere else
 		asking.Go(func() {
-			warnNoTopic(running, query.Topics(running, cfg.Bucket, time.Now(), hotTopics{s}), opts.request.Topic, told)
+			warnNoTopic(running, query.Topics(running, cfg.Bucket, time.Now(), hot(s, log)), opts.request.Topic, told)
 		})
 	}
 	p := newPrinter(bufio.NewWriterSize(stdout, 64<<10), opts.look, opts.query)

@@ -18,6 +18,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"oklog/cmd/internal/flags"
+	"oklog/cmd/internal/unflushed"
 	"oklog/ingest/stream"
 	"oklog/objstore/metrics"
 	"oklog/objstore/open"
@@ -340,7 +341,8 @@ func newRunner(cfg query.Config, follow tail.Config, b *open.Opened, nats *strea
 	cfg.Bucket, cfg.Copies = b, b.Copies()
 	t := &topics{bucket: b}
 	if nats != nil {
-		cfg.Hot, t.hot = unflushed{nats}, []query.HotTopics{unflushed{nats}}
+		hot := unflushed.Records{Stream: nats, Unavailable: func(err error) error { return &api.UnavailableError{Err: err} }}
+		cfg.Hot, t.hot = hot, []query.HotTopics{hot}
 	}
 	engine, err := query.New(cfg)
 	if err != nil {
@@ -410,43 +412,6 @@ type topics struct {
 // Topics implements api.TopicLister.
 func (t *topics) Topics(ctx context.Context) iter.Seq2[query.TopicInfo, error] {
 	return query.Topics(ctx, t.bucket, time.Now(), t.hot...)
-}
-
-// unflushed is the stream as a query sees it.
-type unflushed struct{ s *stream.Stream }
-
-var (
-	_ query.Hot       = unflushed{}
-	_ query.HotTopics = unflushed{}
-)
-
-// Topics implements query.HotTopics.
-func (u unflushed) Topics(ctx context.Context) ([]string, error) {
-	names, err := u.s.Topics(ctx)
-	if errors.Is(err, stream.ErrNoStream) {
-		return nil, nil
-	}
-	if errors.Is(err, stream.ErrUnavailable) {
-		err = &api.UnavailableError{Err: err}
-	}
-	return names, err
-}
-
-// Unflushed implements query.Hot. Where no stream has been made nothing was published.
-func (u unflushed) Unflushed(ctx context.Context, topic string) iter.Seq2[[]byte, error] {
-	return func(yield func([]byte, error) bool) {
-		for body, err := range u.s.Unflushed(ctx, topic) {
-			if errors.Is(err, stream.ErrNoStream) {
-				return
-			}
-			if errors.Is(err, stream.ErrUnavailable) {
-				err = &api.UnavailableError{Err: err}
-			}
-			if !yield(body, err) {
-				return
-			}
-		}
-	}
 }
 
 // listener listens at the address, with TLS if there is a certificate.
