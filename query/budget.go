@@ -88,6 +88,16 @@ func (b *budget) hurry(what any, ch <-chan struct{}) {
 	b.cond.Signal()
 }
 
+// wanted waits until the merge waits for something that is not started.
+func (b *budget) wanted(ctx context.Context) error {
+	b.cond.L.Lock()
+	defer b.cond.L.Unlock()
+	for b.want == nil && ctx.Err() == nil {
+		b.cond.Wait()
+	}
+	return ctx.Err()
+}
+
 func (b *budget) started(what any) {
 	b.cond.L.Lock()
 	defer b.cond.L.Unlock()

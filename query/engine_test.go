@@ -524,6 +524,46 @@ func TestLimitReadsNeighbours(t *testing.T) {
 	}
 }
 
+// A limit that the first block meets ends the reading also while nobody takes what was found.
+func TestLimitIsMetBehindTheMerge(t *testing.T) {
+	mem := objstore.NewMemory("test", time.Now)
+	const blocks, perBlock = 12, 200
+	var all []entry
+	for i := range blocks * perBlock {
+		all = append(all, entry{id: segment.MakeID(uint64(day0.UnixMilli())+uint64(i), 1, uint32(i)), text: fmt.Sprintf("line %06d", i)})
+	}
+	store(t, mem, "web", 0, perBlock*12, all)
+	e := newEngine(t, Config{Bucket: mem, Workers: 1})
+	for _, newest := range []bool{false, true} {
+		for _, count := range []bool{false, true} {
+			want := slices.Clone(all)
+			if newest {
+				slices.Reverse(want)
+			}
+			var cost func() Stats
+			q := Query{Topic: "web", Range: everything(), Limit: 10, Newest: newest, CountOnly: count, Watch: func(f func() Stats) { cost = f }}
+			waited := false
+			q.Idle = func() { // the merge is held up for as long as the others go on, or might
+				for late := time.Now().Add(200 * time.Millisecond); !waited && cost().Blocks.Read < blocks && time.Now().Before(late); {
+					time.Sleep(time.Millisecond)
+				}
+				waited = true
+			}
+			ans, have := &Answer{}, []entry(nil)
+			var err error
+			if count {
+				ans, err = e.Run(t.Context(), q, nil)
+			} else {
+				have, ans = ask(t, e, q)
+				same(t, want[:10], have)
+			}
+			if err != nil || ans.Count != 10 || ans.Stats.Blocks.Total != blocks || ans.Stats.Blocks.Read > 4 {
+				t.Errorf("newest %v, count %v: %d of %d blocks were read for %d records: %v", newest, count, ans.Stats.Blocks.Read, ans.Stats.Blocks.Total, ans.Count, err)
+			}
+		}
+	}
+}
+
 // A limit within a block that matches throughout.
 func TestLimitWithinBlock(t *testing.T) {
 	mem := objstore.NewMemory("test", time.Now)

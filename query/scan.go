@@ -49,7 +49,8 @@ const (
 // come to yet hold their share of the budget, and a merge that waits for a task that is not started would
 // wait for ever when all of it is taken: therefore the dispatcher goes beyond the budget up
 // to what the merge waits for. It does so where many sources overlap, by one block for each. Results beyond the
-// budget are packed: of each of them, no more than a part is unpacked at a time.
+// budget are packed: of each of them, no more than a part is unpacked at a time. What lies behind a block in which enough was found
+// to meet the limit is not started either, unless the merge waits for it.
 //
 // What a source takes besides (its end as it was read, index, tasks) is part of the budget, too: most of it
 // until its last task has a result, and the tasks until the merge has come to their end.
@@ -60,11 +61,12 @@ type scan struct {
 
 	budget budget
 	work   chan *read
-	slots  chan struct{} // fetches in flight
-	opens  chan struct{} // reads of tails and filters in flight
-	ahead  chan struct{} // segments opened and not yet reached by the dispatcher, and the reserve
-	opened atomic.Int64  // bytes of their tables
-	passed chan struct{} // tells that these may be fewer
+	slots  chan struct{}             // fetches in flight
+	opens  chan struct{}             // reads of tails and filters in flight
+	ahead  chan struct{}             // segments opened and not yet reached by the dispatcher, and the reserve
+	opened atomic.Int64              // bytes of their tables
+	enough atomic.Pointer[ulid.ULID] // the limit is met before what follows it; nil: that is not known
+	passed chan struct{}             // tells that these may be fewer
 	// The dispatcher's: how many more may be opened ahead later on.
 	reserve int
 	tails   *semaphore.Weighted // bytes of tails that are being looked at
@@ -416,6 +418,9 @@ func (sc *scan) dispatch(sources []*source) {
 	heap.Init(q)
 	for q.Len() > 0 {
 		s := q.sources[0]
+		if sc.beyond(s.head()) && sc.budget.wanted(sc.ctx) != nil {
+			return
+		}
 		if s.tasks == nil {
 			if !sc.reach(s) || sc.budget.acquire(sc.ctx, s.overhead()+perTask*int64(len(s.tasks))) != nil {
 				return
@@ -460,6 +465,38 @@ func (sc *scan) dispatch(sources []*source) {
 			<-sc.slots // only now: what is fetched takes memory until a worker has it
 		})
 	}
+}
+
+// suffices notes that the limit is met by what was found in a block: nothing is needed that lies wholly behind it, but where the
+// merge says so.
+func (sc *scan) suffices(info segment.BlockInfo) {
+	end := info.Last
+	if sc.q.Newest {
+		end = info.First
+	}
+	for {
+		known := sc.enough.Load()
+		if known != nil && !sc.behind(*known, end) {
+			return
+		}
+		if sc.enough.CompareAndSwap(known, &end) {
+			return
+		}
+	}
+}
+
+// beyond tells that the limit is met before id.
+func (sc *scan) beyond(id ulid.ULID) bool {
+	enough := sc.enough.Load()
+	return enough != nil && sc.behind(id, *enough)
+}
+
+// behind tells that the merge comes to a later than to b.
+func (sc *scan) behind(a, b ulid.ULID) bool {
+	if sc.q.Newest {
+		a, b = b, a
+	}
+	return a.Compare(b) > 0
 }
 
 func (sc *scan) hand(r *read) bool {
@@ -641,6 +678,10 @@ func (sc *scan) worker() {
 				})
 			}
 			var keeps int64
+			found := 0
+			if t.result != nil {
+				found = t.result.Len()
+			}
 			if t.result != nil && sc.budget.over() {
 				if packer == nil && err == nil {
 					packer, err = segment.NewPacker()
@@ -658,6 +699,9 @@ func (sc *scan) worker() {
 			}
 			sc.budget.release(t.held - keeps)
 			t.held = keeps
+			if n := sc.q.Limit; n > 0 && !t.pieces && int64(found) >= n {
+				sc.suffices(t.info)
+			}
 			if r.s.left.Add(-1) == 0 {
 				sc.free(r.s) // before the merge can know
 			}
