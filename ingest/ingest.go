@@ -149,6 +149,9 @@ func (in *Ingester) turn(topic string) *semaphore.Weighted {
 // if the stream was closed. What cannot be flushed within StopTimeout goes back to the stream.
 func (in *Ingester) Run(ctx context.Context) error {
 	consumer, err := in.cfg.Stream.Consume(ctx, stream.ConsumeConfig{MaxBytes: int(min(in.cfg.HeldBytes/4, stream.DefaultPullBytes))})
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil // told to stop before anything was in hand
+	}
 	if err != nil {
 		return fmt.Errorf("ingest: %w", err)
 	}

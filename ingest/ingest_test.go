@@ -582,6 +582,20 @@ func TestStopFlushes(t *testing.T) {
 	f.settled()
 }
 
+// A stop that comes before the first pull is as good as any other.
+func TestStopBeforeItBegins(t *testing.T) {
+	f := newFixture(t, time.Hour)
+	in, err := ingest.New(ingest.Config{Stream: f.stream, Bucket: f.bucket, Registerer: prometheus.NewRegistry()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := in.Run(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
 // Many topics at once, more than the memory holds: flushed early, all stored, and the bound kept.
 func TestMemoryIsBounded(t *testing.T) {
 	f := newFixture(t, time.Hour)
