@@ -15,6 +15,7 @@ import (
 	"oklog/objstore/dir"
 	"oklog/objstore/segment"
 	"oklog/query/match"
+	"oklog/query/querytest"
 )
 
 // logFiles are the logs NAME.log in the folder named by CORPORA, or the sample that the project ships.
@@ -52,7 +53,7 @@ func corpusOf(tb testing.TB, files []string, most int) (bucket objstore.Bucket, 
 	if err != nil {
 		tb.Fatal(err)
 	}
-	ms := uint64(day0.UnixMilli())
+	ms := uint64(querytest.Day0.UnixMilli())
 	for i, f := range files {
 		text, err := os.ReadFile(f)
 		if err != nil {
@@ -102,7 +103,7 @@ func BenchmarkQuery(b *testing.B) {
 		size += int64(len(text))
 	}
 	e := newEngine(b, Config{Bucket: bucket})
-	all := Range{From: segment.AtTime(day0), To: segment.AtTime(day0.Add(24 * time.Hour))}
+	all := Range{From: segment.AtTime(querytest.Day0), To: segment.AtTime(querytest.Day0.Add(24 * time.Hour))}
 	rare := rareText(b, texts)
 	for _, bench := range []struct {
 		name    string

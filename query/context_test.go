@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -16,11 +15,12 @@ import (
 	"oklog/objstore"
 	"oklog/objstore/segment"
 	"oklog/query/match"
+	"oklog/query/querytest"
 )
 
 // shown is what a query with context puts out.
 type shown struct {
-	entry
+	querytest.Entry
 	context, apart bool
 }
 
@@ -32,14 +32,14 @@ func (s shown) String() string {
 	if s.apart {
 		mark = "--\n" + mark
 	}
-	return mark + s.entry.String()
+	return mark + s.Entry.String()
 }
 
 func showAll(t testing.TB, run func(Query, func(Record) error) (*Answer, error), q Query) ([]shown, *Answer) {
 	t.Helper()
 	var got []shown
 	ans, err := run(q, func(r Record) error {
-		got = append(got, shown{entry{r.ID, r.Source, string(r.Text), r.Piece}, r.Context, r.Apart})
+		got = append(got, shown{querytest.EntryOf(r.Record), r.Context, r.Apart})
 		return nil
 	})
 	if err != nil {
@@ -49,9 +49,9 @@ func showAll(t testing.TB, run func(Query, func(Record) error) (*Answer, error),
 }
 
 // naiveContext is what a query with context has to answer.
-func naiveContext(all []entry, q Query, p match.Pattern) (want []shown, count int64) {
+func naiveContext(all []querytest.Entry, q Query, p match.Pattern) (want []shown, count int64) {
 	matches, _ := naive(all, Query{Range: q.Range, Newest: q.Newest}, p)
-	matches = slices.DeleteFunc(matches, func(e entry) bool { return q.Sources != nil && !q.Sources.Match(e.source) })
+	matches = slices.DeleteFunc(matches, func(e querytest.Entry) bool { return q.Sources != nil && !q.Sources.Match(e.Source) })
 	found := map[string]bool{}
 	for i, e := range matches {
 		joined := false
@@ -60,7 +60,7 @@ func naiveContext(all []entry, q Query, p match.Pattern) (want []shown, count in
 			if q.Newest {
 				a, b = b, a
 			}
-			joined = a.piece&segment.Continued != 0 && b.piece&segment.Continues != 0 && segment.After(a.id) == b.id
+			joined = a.Piece&segment.Continued != 0 && b.Piece&segment.Continues != 0 && segment.After(a.ID) == b.ID
 		}
 		if !joined {
 			if q.Limit > 0 && count == q.Limit {
@@ -68,10 +68,10 @@ func naiveContext(all []entry, q Query, p match.Pattern) (want []shown, count in
 			}
 			count++
 		}
-		found[e.id.String()] = true
+		found[e.ID.String()] = true
 	}
 	all = slices.Clone(all)
-	all = slices.DeleteFunc(all, func(e entry) bool { return e.id.Compare(q.Range.From) < 0 || e.id.Compare(q.Range.To) >= 0 })
+	all = slices.DeleteFunc(all, func(e querytest.Entry) bool { return e.ID.Compare(q.Range.From) < 0 || e.ID.Compare(q.Range.To) >= 0 })
 	lead, trail := q.Before, q.After
 	if q.Newest {
 		slices.Reverse(all)
@@ -90,26 +90,26 @@ func naiveContext(all []entry, q Query, p match.Pattern) (want []shown, count in
 		want = append(want, s)
 	}
 	for _, e := range all {
-		l := lanes[e.source.String()]
+		l := lanes[e.Source.String()]
 		if l == nil {
 			l = &lane{}
-			lanes[e.source.String()] = l
+			lanes[e.Source.String()] = l
 		}
 		switch {
-		case found[e.id.String()]:
+		case found[e.ID.String()]:
 			from := max(0, len(l.seen)-lead)
 			l.gap = l.gap || from > 0
 			for _, s := range l.seen[from:] {
 				put(l, s)
 			}
 			l.seen = nil
-			put(l, shown{entry: e})
+			put(l, shown{Entry: e})
 			l.owed = trail
 		case l.owed > 0:
 			l.owed--
-			put(l, shown{entry: e, context: true})
+			put(l, shown{Entry: e, context: true})
 		default:
-			l.seen = append(l.seen, shown{entry: e, context: true})
+			l.seen = append(l.seen, shown{Entry: e, context: true})
 		}
 	}
 	return want, count
@@ -118,7 +118,7 @@ func naiveContext(all []entry, q Query, p match.Pattern) (want []shown, count in
 func sameShown(t testing.TB, want, have []shown) {
 	t.Helper()
 	equal := func(a, b shown) bool {
-		return a.id == b.id && slices.Equal(a.source, b.source) && a.text == b.text && a.piece == b.piece && a.context == b.context && a.apart == b.apart
+		return a.ID == b.ID && slices.Equal(a.Source, b.Source) && a.Text == b.Text && a.Piece == b.Piece && a.context == b.context && a.apart == b.apart
 	}
 	for i := range max(len(want), len(have)) {
 		w, h := "nothing", "nothing"
@@ -136,7 +136,7 @@ func sameShown(t testing.TB, want, have []shown) {
 }
 
 // fewSources makes some sessions the same source's.
-func fewSources(rnd *rand.Rand, all []entry) []segment.Source {
+func fewSources(rnd *rand.Rand, all []querytest.Entry) []segment.Source {
 	var sources []segment.Source
 	for i := range 1 + rnd.IntN(3) {
 		s, _ := segment.ParseSource([]string{fmt.Sprintf("host=h%d", i), "job=test"})
@@ -144,28 +144,28 @@ func fewSources(rnd *rand.Rand, all []entry) []segment.Source {
 	}
 	of := map[uint64]segment.Source{}
 	for i := range all {
-		_, session, _ := segment.SplitID(all[i].id)
+		_, session, _ := segment.SplitID(all[i].ID)
 		if of[session] == nil {
 			of[session] = sources[rnd.IntN(len(sources))]
 		}
-		all[i].source = of[session]
+		all[i].Source = of[session]
 	}
 	return sources
 }
 
 // mixed makes records of sources that go on at the same time.
-func mixed(rnd *rand.Rand, n int) (all []entry) {
+func mixed(rnd *rand.Rand, n int) (all []querytest.Entry) {
 	sources := 2 + rnd.IntN(4)
 	for s := range sources {
 		session := rnd.Uint64N(segment.MaxSession)
-		ms := uint64(day0.UnixMilli()) + 23*3600*1000
+		ms := uint64(querytest.Day0.UnixMilli()) + 23*3600*1000
 		step := uint64(1) << rnd.IntN(20)
 		for i := range n / sources {
 			ms += rnd.Uint64N(step)
-			all = append(all, entry{id: segment.MakeID(ms, session, uint32(i)), text: fmt.Sprintf("line %d of %d status=%d", i, s, 200+100*rnd.IntN(4))})
+			all = append(all, querytest.Entry{ID: segment.MakeID(ms, session, uint32(i)), Text: fmt.Sprintf("line %d of %d status=%d", i, s, 200+100*rnd.IntN(4))})
 		}
 	}
-	slices.SortFunc(all, byID)
+	slices.SortFunc(all, querytest.ByID)
 	return all
 }
 
@@ -175,7 +175,7 @@ func TestContextOracle(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			rnd := rand.New(rand.NewPCG(seed, 7))
-			all := world(rnd, 50+rnd.IntN(800))
+			all := querytest.World(rnd, 50+rnd.IntN(800), 20)
 			if seed%2 == 1 {
 				all = mixed(rnd, 50+rnd.IntN(800))
 			}
@@ -183,7 +183,7 @@ func TestContextOracle(t *testing.T) {
 			b := objstore.NewMemory("test", time.Now)
 			hot := scatter(t, rnd, b, "web", all)
 			cfg := Config{Bucket: b, Hot: hot, Workers: 1 + rnd.IntN(4), Fetches: 1 + rnd.IntN(8), MaxBytes: []int64{1, 50_000, 0}[rnd.IntN(3)]}
-			if len(hot.bodies) == 0 {
+			if len(hot.Bodies) == 0 {
 				cfg.Hot = nil
 			}
 			if rnd.IntN(2) == 0 {
@@ -218,8 +218,8 @@ func TestContextOracle(t *testing.T) {
 				if ans.Partial() || ans.Count != count || ans.Stats.Records.Found != int64(len(want)) {
 					t.Fatalf("%+v %+v: count %d, want %d; found %d, want %d; %v", q, p, ans.Count, count, ans.Stats.Records.Found, len(want), ans.Problems)
 				}
-				if cfg.Hot != nil && ans.Stats.Segments.Hot != len(hot.bodies) {
-					t.Fatalf("%+v: %d batches are counted, want %d", q, ans.Stats.Segments.Hot, len(hot.bodies))
+				if cfg.Hot != nil && ans.Stats.Segments.Hot != len(hot.Bodies) {
+					t.Fatalf("%+v: %d batches are counted, want %d", q, ans.Stats.Segments.Hot, len(hot.Bodies))
 				}
 			}
 		})
@@ -235,33 +235,18 @@ func TestContextCompactedUnderway(t *testing.T) {
 	for seed := range uint64(30) {
 		rnd := rand.New(rand.NewPCG(seed, 10))
 		mem := objstore.NewMemory("test", time.Now)
-		all := world(rnd, 1000)
+		all := querytest.World(rnd, 1000, 20)
 		if seed%3 == 1 {
 			all = mixed(rnd, 1000)
 		}
 		fewSources(rnd, all)
 		var keys []string
 		for chunk := range slices.Chunk(all, 100) {
-			keys = append(keys, store(t, mem, "web", 0, 500, chunk)...)
+			keys = append(keys, querytest.Store(t, mem, "web", 0, 500, chunk)...)
 		}
 		p := match.Pattern{Texts: []string{[]string{"Error", "status=500", "10.0.1.", "line 7"}[rnd.IntN(4)]}}
 		q := Query{Topic: "web", Range: everything(), Newest: seed%2 == 1, Pattern: compile(t, p), Before: rnd.IntN(5), After: 1 + rnd.IntN(5)}
-		var once sync.Once
-		var gets atomic.Int64
-		when := rnd.Int64N(160)
-		b := &bucketFunc{Bucket: mem, get: func(ctx context.Context, key string, off int64, p []byte) (int, error) {
-			if gets.Add(1) > when {
-				once.Do(func() {
-					store(t, mem, "web", 1, 900, all)
-					for _, k := range keys {
-						if err := mem.Delete(context.Background(), k); err != nil {
-							t.Error(err)
-						}
-					}
-				})
-			}
-			return mem.Get(ctx, key, off, p)
-		}}
+		b := compactedUnderway(t, mem, keys, all, rnd.Int64N(160))
 		want, count := naiveContext(all, q, p)
 		have, ans := showAll(t, runner(t, newEngine(t, Config{Bucket: b, MaxBytes: 3000, Fetches: 2})), q)
 		sameShown(t, want, have)
@@ -275,14 +260,14 @@ func TestContextCompactedUnderway(t *testing.T) {
 func TestContextDamage(t *testing.T) {
 	for _, newest := range []bool{false, true} {
 		b := objstore.NewMemory("test", time.Now)
-		one, two := lines(1, day0, 300), lines(2, day0.Add(10*time.Second), 300)
+		one, two := lines(1, querytest.Day0, 300), lines(2, querytest.Day0.Add(10*time.Second), 300)
 		for i := range two {
-			two[i].source = one[0].source
+			two[i].Source = one[0].Source
 		}
-		store(t, b, "web", 0, 2000, one)
-		keys := store(t, b, "web", 0, 2000, two)
+		querytest.Store(t, b, "web", 0, 2000, one)
+		keys := querytest.Store(t, b, "web", 0, 2000, two)
 		replace(t, b, keys[0], []byte("damaged"))
-		p := match.Pattern{Texts: []string{one[150].text}}
+		p := match.Pattern{Texts: []string{one[150].Text}}
 		q := Query{Topic: "web", Range: everything(), Newest: newest, Pattern: compile(t, p), Before: 200, After: 200}
 		want, _ := naiveContext(one, q, p)
 		have, ans := showAll(t, runner(t, newEngine(t, Config{Bucket: b})), q)
@@ -299,21 +284,21 @@ func TestContextCost(t *testing.T) {
 	busy, _ := segment.ParseSource([]string{"host=busy"})
 	quiet, _ := segment.ParseSource([]string{"host=quiet"})
 	rnd := rand.New(rand.NewPCG(1, 3))
-	var all []entry
+	var all []querytest.Entry
 	for i := range 20_000 {
-		e := entry{segment.MakeID(uint64(day0.UnixMilli())+uint64(i), 1, uint32(i)), busy, fmt.Sprintf("%x some text %x", rnd.Uint64(), rnd.Uint64()), 0}
+		e := querytest.Entry{ID: segment.MakeID(uint64(querytest.Day0.UnixMilli())+uint64(i), 1, uint32(i)), Source: busy, Text: fmt.Sprintf("%x some text %x", rnd.Uint64(), rnd.Uint64())}
 		if i%2000 == 1000 {
-			_, _, counter := segment.SplitID(e.id)
-			e.id, e.source = segment.MakeID(uint64(day0.UnixMilli())+uint64(i), 2, counter), quiet
+			_, _, counter := segment.SplitID(e.ID)
+			e.ID, e.Source = segment.MakeID(uint64(querytest.Day0.UnixMilli())+uint64(i), 2, counter), quiet
 		}
 		all = append(all, e)
 	}
 	for chunk := range slices.Chunk(all, 5000) {
-		store(t, mem, "web", 1, 10_000, chunk)
+		querytest.Store(t, mem, "web", 1, 10_000, chunk)
 	}
 	e := newEngine(t, Config{Bucket: mem})
 	for _, i := range []int{7777, 9000} {
-		p := match.Pattern{Texts: []string{all[i].text}}
+		p := match.Pattern{Texts: []string{all[i].Text}}
 		q := Query{Topic: "web", Range: everything(), Pattern: compile(t, p), Before: 2, After: 2}
 		want, _ := naiveContext(all, q, p)
 		have, ans := showAll(t, runner(t, e), q)
@@ -335,16 +320,16 @@ func TestContextCost(t *testing.T) {
 func TestContextLarge(t *testing.T) {
 	mem := objstore.NewMemory("test", time.Now)
 	source, _ := segment.ParseSource([]string{"host=h"})
-	var all []entry
+	var all []querytest.Entry
 	for i := range 120 {
 		text := "small"
 		if i >= 60 {
 			text = strings.Repeat(fmt.Sprint(i), 200_000)
 		}
-		all = append(all, entry{segment.MakeID(uint64(day0.UnixMilli())+uint64(i), 1, uint32(i)), source, text, 0})
+		all = append(all, querytest.Entry{ID: segment.MakeID(uint64(querytest.Day0.UnixMilli())+uint64(i), 1, uint32(i)), Source: source, Text: text})
 	}
-	all[59].text = "needle"
-	store(t, mem, "web", 0, 0, all)
+	all[59].Text = "needle"
+	querytest.Store(t, mem, "web", 0, 0, all)
 	for _, newest := range []bool{false, true} {
 		p := match.Pattern{Texts: []string{"needle"}}
 		q := Query{Topic: "web", Range: everything(), Newest: newest, Pattern: compile(t, p), Before: 100, After: 100}
@@ -362,7 +347,7 @@ func TestContextStreams(t *testing.T) {
 	mem := objstore.NewMemory("test", time.Now)
 	var last string
 	for i := range 10 {
-		last = store(t, mem, "web", 0, 0, lines(1, day0.Add(time.Duration(i)*time.Hour), 100))[0]
+		last = querytest.Store(t, mem, "web", 0, 0, lines(1, querytest.Day0.Add(time.Duration(i)*time.Hour), 100))[0]
 	}
 	first := make(chan struct{})
 	b := &bucketFunc{Bucket: mem, get: func(ctx context.Context, key string, off int64, p []byte) (int, error) {
@@ -390,7 +375,7 @@ func TestContextStreams(t *testing.T) {
 func TestContextEnds(t *testing.T) {
 	mem := objstore.NewMemory("test", time.Now)
 	for i := range 40 {
-		store(t, mem, "web", 0, 300, lines(1, day0.Add(time.Duration(i)*time.Minute), 100))
+		querytest.Store(t, mem, "web", 0, 300, lines(1, querytest.Day0.Add(time.Duration(i)*time.Minute), 100))
 	}
 	q := Query{Topic: "web", Range: everything(), Before: 1, After: 1, Pattern: compile(t, match.Pattern{Texts: []string{"7"}})}
 	for n := range 60 {
@@ -436,7 +421,7 @@ func TestContextEnds(t *testing.T) {
 	if _, err := newEngine(t, Config{Bucket: failing}).Run(t.Context(), q, func(Record) error { return nil }); !errors.Is(err, cause) {
 		t.Errorf("have %v", err)
 	}
-	if _, err := newEngine(t, Config{Bucket: mem, Hot: &batches{err: cause}}).Run(t.Context(), q, func(Record) error { return nil }); !errors.Is(err, cause) {
+	if _, err := newEngine(t, Config{Bucket: mem, Hot: &querytest.Batches{Err: cause}}).Run(t.Context(), q, func(Record) error { return nil }); !errors.Is(err, cause) {
 		t.Errorf("have %v", err)
 	}
 	q.CountOnly = true

@@ -15,6 +15,7 @@ import (
 	"oklog/objstore"
 	"oklog/objstore/segment"
 	"oklog/query/match"
+	"oklog/query/querytest"
 )
 
 // found is an answer in short: how many records, and a hash of them all in their order.
@@ -63,7 +64,7 @@ func TestRealLogsBrute(t *testing.T) {
 
 func look(t *testing.T, bucket objstore.Bucket, p match.Pattern, brute bool) (f found, ans *Answer) {
 	t.Helper()
-	q := Query{Topic: "bench", Range: Range{From: segment.AtTime(day0), To: segment.AtTime(day0.Add(24 * time.Hour))}, Pattern: compile(t, p), Brute: brute}
+	q := Query{Topic: "bench", Range: Range{From: segment.AtTime(querytest.Day0), To: segment.AtTime(querytest.Day0.Add(24 * time.Hour))}, Pattern: compile(t, p), Brute: brute}
 	ans, err := newEngine(t, Config{Bucket: bucket}).Run(t.Context(), q, func(r Record) error {
 		f.add(r.Text)
 		return nil

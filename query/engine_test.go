@@ -18,15 +18,16 @@ import (
 	"oklog/objstore"
 	"oklog/objstore/segment"
 	"oklog/query/match"
+	"oklog/query/querytest"
 )
 
 // lines makes n records of one source, a second apart, from the given time on.
-func lines(session uint64, from time.Time, n int) []entry {
+func lines(session uint64, from time.Time, n int) []querytest.Entry {
 	source, _ := segment.ParseSource([]string{"host=a"})
-	var all []entry
+	var all []querytest.Entry
 	for i := range n {
 		id := segment.MakeID(uint64(from.UnixMilli())+uint64(i)*1000, session, uint32(i))
-		all = append(all, entry{id: id, source: source, text: fmt.Sprintf("record %d of session %d", i, session)})
+		all = append(all, querytest.Entry{ID: id, Source: source, Text: fmt.Sprintf("record %d of session %d", i, session)})
 	}
 	return all
 }
@@ -34,12 +35,12 @@ func lines(session uint64, from time.Time, n int) []entry {
 // Every kind of line comes out as it went in, whatever else is in its block.
 func TestNastyLines(t *testing.T) {
 	b := objstore.NewMemory("test", time.Now)
-	texts := append(slices.Clone(nasty), strings.Repeat("long ", 1<<20/5), strings.Repeat("\n", 1000))
-	var all []entry
+	texts := append(slices.Clone(querytest.Nasty), strings.Repeat("long ", 1<<20/5), strings.Repeat("\n", 1000))
+	var all []querytest.Entry
 	for i, text := range texts {
-		all = append(all, entry{id: segment.MakeID(uint64(day0.UnixMilli()), 7, uint32(i)), text: text})
+		all = append(all, querytest.Entry{ID: segment.MakeID(uint64(querytest.Day0.UnixMilli()), 7, uint32(i)), Text: text})
 	}
-	store(t, b, "web", 0, 0, all)
+	querytest.Store(t, b, "web", 0, 0, all)
 	e := newEngine(t, Config{Bucket: b})
 	have, _ := ask(t, e, Query{Topic: "web", Range: everything()})
 	same(t, all, have)
@@ -50,11 +51,11 @@ func TestNastyLines(t *testing.T) {
 
 func TestNothing(t *testing.T) {
 	b := objstore.NewMemory("test", time.Now)
-	store(t, b, "web", 0, 0, lines(1, day0, 10))
+	querytest.Store(t, b, "web", 0, 0, lines(1, querytest.Day0, 10))
 	e := newEngine(t, Config{Bucket: b})
 	for _, q := range []Query{
 		{Topic: "other", Range: everything()},
-		{Topic: "web", Range: Range{From: segment.AtTime(day0.Add(time.Hour)), To: segment.AtTime(day0.Add(2 * time.Hour))}},
+		{Topic: "web", Range: Range{From: segment.AtTime(querytest.Day0.Add(time.Hour)), To: segment.AtTime(querytest.Day0.Add(2 * time.Hour))}},
 		{Topic: "web"},
 		{Topic: "web", Range: everything(), Pattern: compile(t, match.Pattern{Texts: []string{"absent"}})},
 	} {
@@ -115,30 +116,30 @@ func TestDamage(t *testing.T) {
 		for _, newest := range []bool{false, true} {
 			t.Run(fmt.Sprint(c.name, newest), func(t *testing.T) {
 				b := objstore.NewMemory("test", time.Now)
-				one, two := lines(1, day0, 300), lines(2, day0.Add(100*time.Second), 300)
-				store(t, b, "web", 0, 2000, one)
-				keys := store(t, b, "web", 0, 2000, two)
+				one, two := lines(1, querytest.Day0, 300), lines(2, querytest.Day0.Add(100*time.Second), 300)
+				querytest.Store(t, b, "web", 0, 2000, one)
+				keys := querytest.Store(t, b, "web", 0, 2000, two)
 				replace(t, b, keys[0], c.damage(content(t, b, keys[0])))
 				have, ans := ask(t, newEngine(t, Config{Bucket: b}), Query{Topic: "web", Range: everything(), Newest: newest})
 				if len(ans.Problems) != 1 || ans.Problems[0].Key != keys[0] || !errors.Is(ans.Problems[0].Err, c.is) || !ans.Partial() {
 					t.Fatalf("problems: %v", ans.Problems)
 				}
 				p := ans.Problems[0]
-				if p.First != two[0].id || !c.block && p.Last != two[299].id {
+				if p.First != two[0].ID || !c.block && p.Last != two[299].ID {
 					t.Errorf("lacking: %s to %s", p.First, p.Last)
 				}
 				// What is there is what is not in the gap.
-				var want []entry
+				var want []querytest.Entry
 				want = append(want, one...)
 				for _, e := range two {
-					if e.id.Compare(p.Last) > 0 {
+					if e.ID.Compare(p.Last) > 0 {
 						want = append(want, e)
 					}
 				}
 				if c.block == (len(want) == len(one)) {
 					t.Errorf("%d records of the damaged segment", len(want)-len(one))
 				}
-				slices.SortFunc(want, byID)
+				slices.SortFunc(want, querytest.ByID)
 				if newest {
 					slices.Reverse(want)
 				}
@@ -150,12 +151,12 @@ func TestDamage(t *testing.T) {
 
 func TestForeignAndMisnamed(t *testing.T) {
 	b := objstore.NewMemory("test", time.Now)
-	all := lines(1, day0, 10)
-	store(t, b, "web", 0, 0, all)
+	all := lines(1, querytest.Day0, 10)
+	querytest.Store(t, b, "web", 0, 0, all)
 	replace(t, b, "web/2026-11-20/00/README.md", []byte("hello"))
 	// A sound segment under the name of another.
 	var other string
-	for name, data := range encode(t, 0, 0, lines(2, day0.Add(time.Minute), 10)) {
+	for name, data := range querytest.Encode(t, 0, 0, lines(2, querytest.Day0.Add(time.Minute), 10)) {
 		name.Records++
 		other = name.Key("web")
 		replace(t, b, other, data)
@@ -181,9 +182,9 @@ func TestManyProblems(t *testing.T) {
 // Reads that fail make the answer partial, too; the query goes on.
 func TestUnreadable(t *testing.T) {
 	mem := objstore.NewMemory("test", time.Now)
-	one, two := lines(1, day0, 50), lines(2, day0, 50)
-	store(t, mem, "web", 0, 0, one)
-	keys := store(t, mem, "web", 0, 0, two)
+	one, two := lines(1, querytest.Day0, 50), lines(2, querytest.Day0, 50)
+	querytest.Store(t, mem, "web", 0, 0, one)
+	keys := querytest.Store(t, mem, "web", 0, 0, two)
 	cause := errors.New("the disk is on fire")
 	b := &bucketFunc{Bucket: mem, get: func(ctx context.Context, key string, off int64, p []byte) (int, error) {
 		if key == keys[0] {
@@ -204,7 +205,7 @@ func TestUnreadable(t *testing.T) {
 
 func TestListingFails(t *testing.T) {
 	mem := objstore.NewMemory("test", time.Now)
-	store(t, mem, "web", 0, 0, lines(1, day0, 50))
+	querytest.Store(t, mem, "web", 0, 0, lines(1, querytest.Day0, 50))
 	cause := errors.New("no listings today")
 	b := &bucketFunc{Bucket: mem, list: func(ctx context.Context, prefix, after string) iter.Seq2[objstore.Info, error] {
 		return func(yield func(objstore.Info, error) bool) {
@@ -216,7 +217,7 @@ func TestListingFails(t *testing.T) {
 			yield(objstore.Info{}, cause)
 		}
 	}}
-	_, err := newEngine(t, Config{Bucket: b}).Run(t.Context(), Query{Topic: "web", Range: Range{segment.AtTime(day0), segment.AtTime(day0.Add(time.Hour))}},
+	_, err := newEngine(t, Config{Bucket: b}).Run(t.Context(), Query{Topic: "web", Range: Range{segment.AtTime(querytest.Day0), segment.AtTime(querytest.Day0.Add(time.Hour))}},
 		func(Record) error { return nil })
 	if !errors.Is(err, cause) || !strings.HasPrefix(err.Error(), "list segments: ") {
 		t.Errorf("have %v", err)
@@ -226,7 +227,7 @@ func TestListingFails(t *testing.T) {
 // A listing that may lack what only a dead bucket has: what there is is shown, and the answer says that it is partial.
 func TestIncompleteListing(t *testing.T) {
 	mem := objstore.NewMemory("test", time.Now)
-	store(t, mem, "web", 0, 0, lines(1, day0, 100))
+	querytest.Store(t, mem, "web", 0, 0, lines(1, querytest.Day0, 100))
 	b := &bucketFunc{Bucket: mem, list: func(ctx context.Context, prefix, after string) iter.Seq2[objstore.Info, error] {
 		return func(yield func(objstore.Info, error) bool) {
 			for info, err := range mem.List(ctx, prefix, after) {
@@ -238,7 +239,7 @@ func TestIncompleteListing(t *testing.T) {
 		}
 	}}
 	n := 0
-	ans, err := newEngine(t, Config{Bucket: b}).Run(t.Context(), Query{Topic: "web", Range: Range{segment.AtTime(day0), segment.AtTime(day0.Add(48 * time.Hour))}},
+	ans, err := newEngine(t, Config{Bucket: b}).Run(t.Context(), Query{Topic: "web", Range: Range{segment.AtTime(querytest.Day0), segment.AtTime(querytest.Day0.Add(48 * time.Hour))}},
 		func(Record) error { n++; return nil })
 	if err != nil || n != 100 {
 		t.Errorf("%d records, %v, want 100", n, err)
@@ -251,16 +252,16 @@ func TestIncompleteListing(t *testing.T) {
 // Records that are flushed while the query begins are seen: in the batch, or in the listing.
 func TestHotFirst(t *testing.T) {
 	b := objstore.NewMemory("test", time.Now)
-	old, moving, hot := lines(1, day0, 100), lines(2, day0.Add(time.Minute), 100), lines(3, day0.Add(time.Minute), 100)
-	store(t, b, "web", 0, 0, old)
-	h := &batches{}
-	for _, body := range encode(t, 0, 0, hot) {
-		h.bodies = append(h.bodies, body)
+	old, moving, hot := lines(1, querytest.Day0, 100), lines(2, querytest.Day0.Add(time.Minute), 100), lines(3, querytest.Day0.Add(time.Minute), 100)
+	querytest.Store(t, b, "web", 0, 0, old)
+	h := &querytest.Batches{}
+	for _, body := range querytest.Encode(t, 0, 0, hot) {
+		h.Bodies = append(h.Bodies, body)
 	}
 	// An ingester flushes and acks what is not yielded any more.
-	h.before = func() { store(t, b, "web", 0, 0, moving) }
+	h.Before = func() { querytest.Store(t, b, "web", 0, 0, moving) }
 	want := slices.Concat(old, moving, hot)
-	slices.SortFunc(want, byID)
+	slices.SortFunc(want, querytest.ByID)
 	have, ans := ask(t, newEngine(t, Config{Bucket: b, Hot: h}), Query{Topic: "web", Range: everything()})
 	same(t, want, have)
 	if ans.Stats.Segments.Hot != 1 || ans.Stats.Segments.HotUsed != 1 || ans.Stats.Records.Duplicates != 0 {
@@ -271,14 +272,14 @@ func TestHotFirst(t *testing.T) {
 // The same batch delivered twice, flushed twice and still unflushed is shown once.
 func TestDuplicates(t *testing.T) {
 	b := objstore.NewMemory("test", time.Now)
-	all := lines(1, day0, 500)
-	h := &batches{}
-	for _, body := range encode(t, 0, 0, all) {
-		h.bodies = append(h.bodies, body, body)
+	all := lines(1, querytest.Day0, 500)
+	h := &querytest.Batches{}
+	for _, body := range querytest.Encode(t, 0, 0, all) {
+		h.Bodies = append(h.Bodies, body, body)
 	}
-	store(t, b, "web", 0, 0, all)
-	store(t, b, "web", 0, 700, all)
-	store(t, b, "web", 1, 0, all[100:200])
+	querytest.Store(t, b, "web", 0, 0, all)
+	querytest.Store(t, b, "web", 0, 700, all)
+	querytest.Store(t, b, "web", 1, 0, all[100:200])
 	for _, newest := range []bool{false, true} {
 		have, ans := ask(t, newEngine(t, Config{Bucket: b, Hot: h}), Query{Topic: "web", Range: everything(), Newest: newest})
 		if newest {
@@ -293,11 +294,11 @@ func TestDuplicates(t *testing.T) {
 
 func TestHotProblems(t *testing.T) {
 	b := objstore.NewMemory("test", time.Now)
-	all := lines(1, day0, 500)
-	h := &batches{bodies: [][]byte{[]byte("not a batch")}}
+	all := lines(1, querytest.Day0, 500)
+	h := &querytest.Batches{Bodies: [][]byte{[]byte("not a batch")}}
 	for chunk := range slices.Chunk(all, 100) {
-		for _, body := range encode(t, 0, 0, chunk) {
-			h.bodies = append(h.bodies, body)
+		for _, body := range querytest.Encode(t, 0, 0, chunk) {
+			h.Bodies = append(h.Bodies, body)
 		}
 	}
 	have, ans := ask(t, newEngine(t, Config{Bucket: b, Hot: h}), Query{Topic: "web", Range: everything()})
@@ -309,20 +310,20 @@ func TestHotProblems(t *testing.T) {
 		t.Errorf("have %s", ans.Problems[0])
 	}
 
-	limit := int64(len(h.bodies[1]) + len(h.bodies[2]))
+	limit := int64(len(h.Bodies[1]) + len(h.Bodies[2]))
 	have, ans = ask(t, newEngine(t, Config{Bucket: b, Hot: h, MaxHotBytes: limit}), Query{Topic: "web", Range: everything()})
 	same(t, all[:200], have)
 	if len(ans.Problems) != 2 || !errors.Is(ans.Problems[1].Err, ErrHotTooLarge) {
 		t.Errorf("problems: %v", ans.Problems)
 	}
 	// Batches out of the range take nothing of the limit.
-	r := Range{From: all[400].id, To: segment.AtTime(day0.Add(time.Hour))}
+	r := Range{From: all[400].ID, To: segment.AtTime(querytest.Day0.Add(time.Hour))}
 	have, _ = ask(t, newEngine(t, Config{Bucket: b, Hot: h, MaxHotBytes: limit}), Query{Topic: "web", Range: r})
 	same(t, all[400:], have)
 
-	h.err = errors.New("the server went away")
+	h.Err = errors.New("the server went away")
 	if _, err := newEngine(t, Config{Bucket: b, Hot: h}).Run(t.Context(), Query{Topic: "web", Range: everything()},
-		func(Record) error { return nil }); !errors.Is(err, h.err) {
+		func(Record) error { return nil }); !errors.Is(err, h.Err) {
 		t.Errorf("have %v", err)
 	}
 }
@@ -332,28 +333,13 @@ func TestCompactedUnderway(t *testing.T) {
 	for seed := range uint64(20) {
 		rnd := rand.New(rand.NewPCG(seed, 9))
 		mem := objstore.NewMemory("test", time.Now)
-		all := world(rnd, 1000)
+		all := querytest.World(rnd, 1000, 20)
 		var keys []string
 		for chunk := range slices.Chunk(all, 100) {
-			keys = append(keys, store(t, mem, "web", 0, 500, chunk)...)
+			keys = append(keys, querytest.Store(t, mem, "web", 0, 500, chunk)...)
 		}
 		q := Query{Topic: "web", Range: everything(), Newest: seed%2 == 1}
-		var once sync.Once
-		var gets atomic.Int64
-		when := rnd.Int64N(60)
-		b := &bucketFunc{Bucket: mem, get: func(ctx context.Context, key string, off int64, p []byte) (int, error) {
-			if gets.Add(1) > when {
-				once.Do(func() {
-					store(t, mem, "web", 1, 900, all)
-					for _, k := range keys {
-						if err := mem.Delete(context.Background(), k); err != nil {
-							t.Error(err)
-						}
-					}
-				})
-			}
-			return mem.Get(ctx, key, off, p)
-		}}
+		b := compactedUnderway(t, mem, keys, all, rnd.Int64N(60))
 		e := newEngine(t, Config{Bucket: b, MaxBytes: 3000, Fetches: 2})
 		want, count := naive(all, q, match.Pattern{})
 		have, ans := ask(t, e, q)
@@ -366,10 +352,10 @@ func TestCompactedUnderway(t *testing.T) {
 
 func TestCompactedWhileCounting(t *testing.T) {
 	mem := objstore.NewMemory("test", time.Now)
-	all := lines(1, day0, 1000)
+	all := lines(1, querytest.Day0, 1000)
 	var keys []string
 	for chunk := range slices.Chunk(all, 100) {
-		keys = append(keys, store(t, mem, "web", 0, 500, chunk)...)
+		keys = append(keys, querytest.Store(t, mem, "web", 0, 500, chunk)...)
 	}
 	moved := false
 	var mu sync.Mutex
@@ -377,7 +363,7 @@ func TestCompactedWhileCounting(t *testing.T) {
 		mu.Lock()
 		if !moved && key == keys[9] {
 			moved = true
-			store(t, mem, "web", 1, 900, all)
+			querytest.Store(t, mem, "web", 1, 900, all)
 			for _, k := range keys {
 				if err := mem.Delete(context.Background(), k); err != nil {
 					t.Error(err)
@@ -396,9 +382,9 @@ func TestCompactedWhileCounting(t *testing.T) {
 // An object that a listing goes on to show and that is not there is a problem, not an endless search.
 func TestGone(t *testing.T) {
 	mem := objstore.NewMemory("test", time.Now)
-	one := lines(1, day0, 50)
-	store(t, mem, "web", 0, 0, one)
-	keys := store(t, mem, "web", 0, 0, lines(2, day0.Add(20*time.Second), 50))
+	one := lines(1, querytest.Day0, 50)
+	querytest.Store(t, mem, "web", 0, 0, one)
+	keys := querytest.Store(t, mem, "web", 0, 0, lines(2, querytest.Day0.Add(20*time.Second), 50))
 	b := &bucketFunc{Bucket: mem, get: func(ctx context.Context, key string, off int64, p []byte) (int, error) {
 		if key == keys[0] {
 			return 0, objstore.ErrNotFound
@@ -415,12 +401,12 @@ func TestGone(t *testing.T) {
 // The first records are put out while later objects cannot be read yet.
 func TestStreams(t *testing.T) {
 	mem := objstore.NewMemory("test", time.Now)
-	var all []entry
+	var all []querytest.Entry
 	var last string
 	for i := range 10 {
-		part := lines(uint64(i), day0.Add(time.Duration(i)*time.Hour), 100)
+		part := lines(uint64(i), querytest.Day0.Add(time.Duration(i)*time.Hour), 100)
 		all = append(all, part...)
-		last = store(t, mem, "web", 0, 0, part)[0]
+		last = querytest.Store(t, mem, "web", 0, 0, part)[0]
 	}
 	first := make(chan struct{})
 	var once sync.Once
@@ -435,14 +421,14 @@ func TestStreams(t *testing.T) {
 		return mem.Get(ctx, key, off, p)
 	}}
 	idle := 0
-	var have []entry
+	var have []querytest.Entry
 	_, err := newEngine(t, Config{Bucket: b}).Run(t.Context(), Query{Topic: "web", Range: everything(), Idle: func() {
 		idle++
 		if len(have) == 900 {
 			once.Do(func() { close(first) })
 		}
 	}}, func(r Record) error {
-		have = append(have, entry{r.ID, r.Source, string(r.Text), r.Piece})
+		have = append(have, querytest.EntryOf(r.Record))
 		return nil
 	})
 	if err != nil {
@@ -457,11 +443,11 @@ func TestStreams(t *testing.T) {
 // A limit ends the reading: of many segments few are opened.
 func TestLimitEndsReading(t *testing.T) {
 	mem := objstore.NewMemory("test", time.Now)
-	var all []entry
+	var all []querytest.Entry
 	for i := range 300 {
-		part := lines(uint64(i), day0.Add(time.Duration(i)*time.Minute), 20)
+		part := lines(uint64(i), querytest.Day0.Add(time.Duration(i)*time.Minute), 20)
 		all = append(all, part...)
-		store(t, mem, "web", 0, 0, part)
+		querytest.Store(t, mem, "web", 0, 0, part)
 	}
 	e := newEngine(t, Config{Bucket: mem, Fetches: 1, MaxBytes: 16 << 10})
 	for _, newest := range []bool{false, true} {
@@ -477,7 +463,7 @@ func TestLimitEndsReading(t *testing.T) {
 		}
 	}
 	// A problem behind the limit is none of this answer's.
-	keys := store(t, mem, "web", 0, 0, lines(5000, day0.Add(20*time.Hour), 10))
+	keys := querytest.Store(t, mem, "web", 0, 0, lines(5000, querytest.Day0.Add(20*time.Hour), 10))
 	replace(t, mem, keys[0], []byte("damaged"))
 	if _, ans := ask(t, e, Query{Topic: "web", Range: everything(), Limit: 5}); ans.Partial() {
 		t.Errorf("problems: %v", ans.Problems)
@@ -489,15 +475,15 @@ func TestLimitReadsNeighbours(t *testing.T) {
 	mem := objstore.NewMemory("test", time.Now)
 	rnd := rand.New(rand.NewPCG(5, 6))
 	const blocks, perBlock = 12, 1400
-	var all []entry
+	var all []querytest.Entry
 	for i := range blocks * perBlock {
 		text := make([]byte, 90)
 		for k := range text {
 			text[k] = byte('!' + rnd.IntN(90))
 		}
-		all = append(all, entry{id: segment.MakeID(uint64(day0.UnixMilli())+uint64(i), 1, uint32(i)), text: strings.Repeat(string(text), 20)})
+		all = append(all, querytest.Entry{ID: segment.MakeID(uint64(querytest.Day0.UnixMilli())+uint64(i), 1, uint32(i)), Text: strings.Repeat(string(text), 20)})
 	}
-	store(t, mem, "web", 0, perBlock*1801, all)
+	querytest.Store(t, mem, "web", 0, perBlock*1801, all)
 	e := newEngine(t, Config{Bucket: mem, Workers: 1})
 	for _, newest := range []bool{false, true} {
 		want := slices.Clone(all)
@@ -528,11 +514,11 @@ func TestLimitReadsNeighbours(t *testing.T) {
 func TestLimitIsMetBehindTheMerge(t *testing.T) {
 	mem := objstore.NewMemory("test", time.Now)
 	const blocks, perBlock = 12, 200
-	var all []entry
+	var all []querytest.Entry
 	for i := range blocks * perBlock {
-		all = append(all, entry{id: segment.MakeID(uint64(day0.UnixMilli())+uint64(i), 1, uint32(i)), text: fmt.Sprintf("line %06d", i)})
+		all = append(all, querytest.Entry{ID: segment.MakeID(uint64(querytest.Day0.UnixMilli())+uint64(i), 1, uint32(i)), Text: fmt.Sprintf("line %06d", i)})
 	}
-	store(t, mem, "web", 0, perBlock*12, all)
+	querytest.Store(t, mem, "web", 0, perBlock*12, all)
 	e := newEngine(t, Config{Bucket: mem, Workers: 1})
 	for _, newest := range []bool{false, true} {
 		for _, count := range []bool{false, true} {
@@ -549,7 +535,7 @@ func TestLimitIsMetBehindTheMerge(t *testing.T) {
 				}
 				waited = true
 			}
-			ans, have := &Answer{}, []entry(nil)
+			ans, have := &Answer{}, []querytest.Entry(nil)
 			var err error
 			if count {
 				ans, err = e.Run(t.Context(), q, nil)
@@ -567,22 +553,22 @@ func TestLimitIsMetBehindTheMerge(t *testing.T) {
 // A limit within a block that matches throughout.
 func TestLimitWithinBlock(t *testing.T) {
 	mem := objstore.NewMemory("test", time.Now)
-	all := make([]entry, 20_000)
+	all := make([]querytest.Entry, 20_000)
 	for i := range all {
-		all[i] = entry{id: segment.MakeID(uint64(day0.UnixMilli())+uint64(i), 1, uint32(i)), text: fmt.Sprintf("line %d of a block of some length, all of which match", i)}
+		all[i] = querytest.Entry{ID: segment.MakeID(uint64(querytest.Day0.UnixMilli())+uint64(i), 1, uint32(i)), Text: fmt.Sprintf("line %d of a block of some length, all of which match", i)}
 		if i%7 == 6 {
-			all[i].text = "another"
+			all[i].Text = "another"
 		}
 	}
-	store(t, mem, "web", 0, 4<<20, all)
+	querytest.Store(t, mem, "web", 0, 4<<20, all)
 	p := match.Pattern{Texts: []string{"match"}}
 	for _, newest := range []bool{false, true} {
 		for _, limit := range []int64{1, 2, 99, 10_000, 15_000, 30_000} {
 			for _, pattern := range []*match.Program{nil, compile(t, p)} {
-				q := Query{Topic: "web", Range: Range{From: all[100].id, To: all[19_900].id}, Limit: limit, Newest: newest, Pattern: pattern}
-				var want []entry
+				q := Query{Topic: "web", Range: Range{From: all[100].ID, To: all[19_900].ID}, Limit: limit, Newest: newest, Pattern: pattern}
+				var want []querytest.Entry
 				for _, e := range all[100:19_900] {
-					if pattern == nil || e.text != "another" {
+					if pattern == nil || e.Text != "another" {
 						want = append(want, e)
 					}
 				}
@@ -603,14 +589,14 @@ func TestLimitWithinBlock(t *testing.T) {
 // What is in flight stays within the budget, but for one block for each segment that overlaps.
 func TestBudget(t *testing.T) {
 	mem := objstore.NewMemory("test", time.Now)
-	var all []entry
+	var all []querytest.Entry
 	const segments = 30
 	for i := range segments {
-		part := lines(uint64(i), day0, 400)
+		part := lines(uint64(i), querytest.Day0, 400)
 		all = append(all, part...)
-		store(t, mem, "web", 0, 1000, part)
+		querytest.Store(t, mem, "web", 0, 1000, part)
 	}
-	slices.SortFunc(all, byID)
+	slices.SortFunc(all, querytest.ByID)
 	for _, max := range []int64{1, 10_000, 1 << 20} {
 		for _, newest := range []bool{false, true} {
 			e := newEngine(t, Config{Bucket: mem, MaxBytes: max, Workers: 2})
@@ -664,7 +650,7 @@ func TestBudgetAdmits(t *testing.T) {
 func TestCancel(t *testing.T) {
 	mem := objstore.NewMemory("test", time.Now)
 	for i := range 40 {
-		store(t, mem, "web", 0, 300, lines(uint64(i), day0.Add(time.Duration(i)*time.Second), 100))
+		querytest.Store(t, mem, "web", 0, 300, lines(uint64(i), querytest.Day0.Add(time.Duration(i)*time.Second), 100))
 	}
 	for n := range 40 {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -708,13 +694,13 @@ func TestCancel(t *testing.T) {
 
 func TestStats(t *testing.T) {
 	b := objstore.NewMemory("test", time.Now)
-	inside := lines(1, day0, 400)
-	store(t, b, "web", 0, 1000, inside)
-	store(t, b, "web", 0, 0, lines(2, day0.Add(5*time.Hour), 10))
-	store(t, b, "web", 0, 0, lines(3, day0.Add(50*time.Minute), 10))
+	inside := lines(1, querytest.Day0, 400)
+	querytest.Store(t, b, "web", 0, 1000, inside)
+	querytest.Store(t, b, "web", 0, 0, lines(2, querytest.Day0.Add(5*time.Hour), 10))
+	querytest.Store(t, b, "web", 0, 0, lines(3, querytest.Day0.Add(50*time.Minute), 10))
 	var ticks atomic.Int64
-	e := newEngine(t, Config{Bucket: b, Now: func() time.Time { return day0.Add(time.Duration(ticks.Add(1)) * time.Millisecond) }})
-	q := Query{Topic: "web", Range: Range{inside[100].id, inside[200].id}, Pattern: compile(t, match.Pattern{Texts: []string{"record 15"}})}
+	e := newEngine(t, Config{Bucket: b, Now: func() time.Time { return querytest.Day0.Add(time.Duration(ticks.Add(1)) * time.Millisecond) }})
+	q := Query{Topic: "web", Range: Range{inside[100].ID, inside[200].ID}, Pattern: compile(t, match.Pattern{Texts: []string{"record 15"}})}
 	have, ans := ask(t, e, q)
 	want, _ := naive(inside, q, match.Pattern{Texts: []string{"record 15"}})
 	same(t, want, have)
@@ -740,15 +726,15 @@ func TestStats(t *testing.T) {
 func TestFewReads(t *testing.T) {
 	mem := objstore.NewMemory("test", time.Now)
 	rnd := rand.New(rand.NewPCG(5, 6))
-	all := lines(1, day0, 3000)
+	all := lines(1, querytest.Day0, 3000)
 	for i := range all {
 		p := make([]byte, 600)
 		for k := range p {
 			p[k] = byte('!' + rnd.IntN(90))
 		}
-		all[i].text = string(p)
+		all[i].Text = string(p)
 	}
-	store(t, mem, "web", 0, 64<<10, all)
+	querytest.Store(t, mem, "web", 0, 64<<10, all)
 	for _, newest := range []bool{false, true} {
 		var mu sync.Mutex
 		var sizes []int
@@ -777,10 +763,10 @@ var _ io.ReaderAt = bytesAt(nil)
 // What a query meets again after a new listing is told once.
 func TestProblemsAreToldOnce(t *testing.T) {
 	mem := objstore.NewMemory("test", time.Now)
-	torn := store(t, mem, "web", 0, 0, lines(1, day0, 100))[0]
+	torn := querytest.Store(t, mem, "web", 0, 0, lines(1, querytest.Day0, 100))[0]
 	replace(t, mem, torn, content(t, mem, torn)[:300])
 	replace(t, mem, "web/2026-11-20/00/notes.txt", []byte("foreign"))
-	gone := store(t, mem, "web", 0, 0, lines(2, day0.Add(time.Second), 100))[0]
+	gone := querytest.Store(t, mem, "web", 0, 0, lines(2, querytest.Day0.Add(time.Second), 100))[0]
 	b := &bucketFunc{Bucket: mem, get: func(ctx context.Context, key string, off int64, p []byte) (int, error) {
 		if key == gone {
 			return 0, objstore.ErrNotFound

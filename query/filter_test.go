@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"oklog/query/match"
+	"oklog/query/querytest"
 	"oklog/query/where"
 )
 
@@ -15,7 +16,7 @@ func TestFilterFindsWhatAQueryFinds(t *testing.T) {
 	found := 0
 	for seed := range uint64(200) {
 		rnd := rand.New(rand.NewPCG(seed, 9))
-		all := world(rnd, 10+rnd.IntN(300))
+		all := querytest.World(rnd, 10+rnd.IntN(300), 20)
 		q := Query{Topic: "t", Range: everything(), Limit: 1, Newest: true} // the last two do not matter to a filter
 		if rnd.IntN(4) > 0 {
 			q.Pattern = compile(t, randomPattern(rnd, all))
@@ -35,7 +36,7 @@ func TestFilterFindsWhatAQueryFinds(t *testing.T) {
 		var have []string
 		for rest := all; len(rest) > 0; {
 			n := min(len(rest), 1+rnd.IntN(60))
-			for _, r := range f.Find(block(rest[:n])) {
+			for _, r := range f.Find(querytest.Block(rest[:n])) {
 				have = append(have, fmt.Sprintf("%s %q {%s} %d", r.ID, r.Text, r.Source, r.Piece))
 			}
 			rest = rest[n:]
@@ -46,11 +47,11 @@ func TestFilterFindsWhatAQueryFinds(t *testing.T) {
 			search = q.Pattern.Searcher()
 		}
 		for _, e := range all {
-			if search != nil && !search.Match([]byte(e.text)) || q.Sources != nil && !q.Sources.Match(e.source) ||
-				q.Where != nil && !q.Where.Matcher().Match([]byte(e.text)) {
+			if search != nil && !search.Match([]byte(e.Text)) || q.Sources != nil && !q.Sources.Match(e.Source) ||
+				q.Where != nil && !q.Where.Matcher().Match([]byte(e.Text)) {
 				continue
 			}
-			want = append(want, fmt.Sprintf("%s %q {%s} %d", e.id, e.text, e.source, e.piece))
+			want = append(want, fmt.Sprintf("%s %q {%s} %d", e.ID, e.Text, e.Source, e.Piece))
 		}
 		if !slices.Equal(have, want) {
 			t.Fatalf("seed %d: %d found, want %d:\n%q\n%q", seed, len(have), len(want), have, want)

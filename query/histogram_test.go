@@ -16,10 +16,11 @@ import (
 	"oklog/objstore"
 	"oklog/objstore/segment"
 	"oklog/query/match"
+	"oklog/query/querytest"
 )
 
 // naiveBuckets counts what a query puts out, each piece of one that was cut with the first.
-func naiveBuckets(want []entry, newest bool, limit int64, step time.Duration) []Bucket {
+func naiveBuckets(want []querytest.Entry, newest bool, limit int64, step time.Duration) []Bucket {
 	all := []Bucket{}
 	counts := map[time.Time]int64{}
 	var n int64
@@ -29,14 +30,14 @@ func naiveBuckets(want []entry, newest bool, limit int64, step time.Duration) []
 			if newest {
 				a, b = b, a
 			}
-			if a.piece&segment.Continued != 0 && b.piece&segment.Continues != 0 && segment.After(a.id) == b.id {
+			if a.Piece&segment.Continued != 0 && b.Piece&segment.Continues != 0 && segment.After(a.ID) == b.ID {
 				continue
 			}
 		}
 		if n++; limit > 0 && n > limit {
 			break
 		}
-		counts[ulid.Time(e.id.Time()).UTC().Add(-time.Duration(e.id.Time()%uint64(step/time.Millisecond))*time.Millisecond)]++
+		counts[ulid.Time(e.ID.Time()).UTC().Add(-time.Duration(e.ID.Time()%uint64(step/time.Millisecond))*time.Millisecond)]++
 	}
 	var first, last time.Time
 	for t := range counts {
@@ -59,7 +60,7 @@ func TestHistogramOracle(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			rnd := rand.New(rand.NewPCG(seed, 21))
-			all := world(rnd, 50+rnd.IntN(800))
+			all := querytest.World(rnd, 50+rnd.IntN(800), 20)
 			b := objstore.NewMemory("test", time.Now)
 			hot := scatter(t, rnd, b, "web", all)
 			e := newEngine(t, Config{Bucket: b, Hot: hot, MaxBytes: []int64{1, 5_000, 0}[rnd.IntN(3)]})
@@ -74,7 +75,7 @@ func TestHistogramOracle(t *testing.T) {
 						t.Fatal(err)
 					}
 					q.Sources = s
-					want = slices.DeleteFunc(slices.Clone(all), func(e entry) bool { return !s.Match(e.source) })
+					want = slices.DeleteFunc(slices.Clone(all), func(e querytest.Entry) bool { return !s.Match(e.Source) })
 				}
 				want, count := naive(want, q, p)
 
@@ -82,7 +83,7 @@ func TestHistogramOracle(t *testing.T) {
 				have, ans := ask(t, e, q)
 				bare := slices.Clone(want)
 				for i := range bare {
-					bare[i].text = ""
+					bare[i].Text = ""
 				}
 				same(t, bare, have)
 				if ans.Count != count {
@@ -114,9 +115,9 @@ func TestHistogramOracle(t *testing.T) {
 
 // Where nobody looks at texts, they are not decompressed.
 func TestBareBlocks(t *testing.T) {
-	all := world(rand.New(rand.NewPCG(3, 4)), 500)
+	all := querytest.World(rand.New(rand.NewPCG(3, 4)), 500, 20)
 	b := objstore.NewMemory("test", time.Now)
-	store(t, b, "web", 1, 4000, all)
+	querytest.Store(t, b, "web", 1, 4000, all)
 	e := newEngine(t, Config{Bucket: b})
 	for _, q := range []Query{{IDsOnly: true}, {CountOnly: true}, {IDsOnly: true, Newest: true}, {IDsOnly: true, Limit: 20}} {
 		q.Topic, q.Range = "web", everything()
@@ -135,18 +136,18 @@ func TestBareBlocks(t *testing.T) {
 // An expression looks at the texts, also where they are not put out.
 func TestIDsOfWhatHolds(t *testing.T) {
 	b := objstore.NewMemory("test", time.Now)
-	all := lines(1, day0, 100)
+	all := lines(1, querytest.Day0, 100)
 	for i := range all {
-		all[i].text = fmt.Sprintf(`{"n":%d}`, i)
+		all[i].Text = fmt.Sprintf(`{"n":%d}`, i)
 	}
-	store(t, b, "web", 1, 400, all)
+	querytest.Store(t, b, "web", 1, 400, all)
 	e := newEngine(t, Config{Bucket: b})
-	q, err := (&Request{Topic: "web", From: "2026-11-20", To: "2026-11-21", Where: []string{"n >= 90"}}).Compile(day0)
+	q, err := (&Request{Topic: "web", From: "2026-11-20", To: "2026-11-21", Where: []string{"n >= 90"}}).Compile(querytest.Day0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	h, err := Histogram(t.Context(), e, q, time.Minute)
-	if err != nil || len(h.Buckets) != 1 || h.Buckets[0] != (Bucket{day0.Add(time.Minute), 10}) {
+	if err != nil || len(h.Buckets) != 1 || h.Buckets[0] != (Bucket{querytest.Day0.Add(time.Minute), 10}) {
 		t.Errorf("%v %v", h.Buckets, err)
 	}
 	q.CountOnly = true
@@ -156,22 +157,22 @@ func TestIDsOfWhatHolds(t *testing.T) {
 	if est, err := e.Estimate(t.Context(), q); err != nil || est.Records != 100 {
 		t.Errorf("%+v %v", est, err)
 	}
-	if found := NewFilter(q).Find(block(all)); len(found) != 10 || string(found[0].Text) != `{"n":90}` {
+	if found := NewFilter(q).Find(querytest.Block(all)); len(found) != 10 || string(found[0].Text) != `{"n":90}` {
 		t.Errorf("the filter finds %d records", len(found))
 	}
 }
 
 // at is a record of a time.
-func at(t time.Time, counter uint32) entry {
+func at(t time.Time, counter uint32) querytest.Entry {
 	source, _ := segment.ParseSource([]string{"host=a"})
-	return entry{id: segment.MakeID(uint64(t.UnixMilli()), 7, counter), source: source, text: "x"}
+	return querytest.Entry{ID: segment.MakeID(uint64(t.UnixMilli()), 7, counter), Source: source, Text: "x"}
 }
 
 // A step that makes too many buckets is refused at once, and a longer one is not.
 func TestHistogramBounds(t *testing.T) {
 	b := objstore.NewMemory("test", time.Now)
-	all := []entry{at(time.UnixMilli(5), 0), at(day0, 1), at(day0.Add(MaxBuckets*time.Second-1), 2), at(day0.Add(MaxBuckets*time.Second), 3)}
-	store(t, b, "web", 0, 0, all)
+	all := []querytest.Entry{at(time.UnixMilli(5), 0), at(querytest.Day0, 1), at(querytest.Day0.Add(MaxBuckets*time.Second-1), 2), at(querytest.Day0.Add(MaxBuckets*time.Second), 3)}
+	querytest.Store(t, b, "web", 0, 0, all)
 	e := newEngine(t, Config{Bucket: b})
 	f := func(buckets int, from, to ulid.ULID, step time.Duration) {
 		t.Helper()
@@ -190,15 +191,15 @@ func TestHistogramBounds(t *testing.T) {
 		}
 	}
 	end := everything().To
-	f(MaxBuckets, all[1].id, all[3].id, time.Second)
-	f(0, all[1].id, end, time.Second)
+	f(MaxBuckets, all[1].ID, all[3].ID, time.Second)
+	f(0, all[1].ID, end, time.Second)
 	f(0, ulid.ULID{}, end, time.Hour)
-	f(MaxBuckets/60+1, all[1].id, end, time.Minute)
-	f(int(day0.Unix()/(7*24*3600))+1, ulid.ULID{}, end, 7*24*time.Hour)
-	f(1, all[1].id, end, 24*time.Hour)
-	f(0, all[1].id, end, 0)
-	f(0, all[1].id, end, -time.Second)
-	f(0, all[1].id, end, 1500*time.Microsecond)
+	f(MaxBuckets/60+1, all[1].ID, end, time.Minute)
+	f(int(querytest.Day0.Unix()/(7*24*3600))+1, ulid.ULID{}, end, 7*24*time.Hour)
+	f(1, all[1].ID, end, 24*time.Hour)
+	f(0, all[1].ID, end, 0)
+	f(0, all[1].ID, end, -time.Second)
+	f(0, all[1].ID, end, 1500*time.Microsecond)
 	f(1, ulid.ULID{}, end, time.Duration(1<<62).Truncate(time.Millisecond))
 }
 
@@ -210,7 +211,7 @@ func TestHistogramOfRunner(t *testing.T) {
 			t.Errorf("asked for %+v", q)
 		}
 		for i, minute := range []int{3, 1, 3, 1, 5} {
-			rec := Record{Record: segment.Record{ID: at(day0.Add(time.Duration(minute)*time.Minute), uint32(i)).id}, Context: i == 4}
+			rec := Record{Record: segment.Record{ID: at(querytest.Day0.Add(time.Duration(minute)*time.Minute), uint32(i)).ID}, Context: i == 4}
 			if err := emit(rec); err != nil {
 				t.Error(err)
 			}
@@ -218,7 +219,7 @@ func TestHistogramOfRunner(t *testing.T) {
 		return &Answer{Count: 4}, broken
 	})
 	h, err := Histogram(t.Context(), r, Query{Topic: "web", CountOnly: true, Before: 1, After: 1}, time.Minute)
-	want := []Bucket{{day0.Add(time.Minute), 2}, {day0.Add(2 * time.Minute), 0}, {day0.Add(3 * time.Minute), 2}}
+	want := []Bucket{{querytest.Day0.Add(time.Minute), 2}, {querytest.Day0.Add(2 * time.Minute), 0}, {querytest.Day0.Add(3 * time.Minute), 2}}
 	if diff := cmp.Diff(want, h.Buckets); diff != "" || !errors.Is(err, broken) || h.Answer.Count != 4 {
 		t.Errorf("%v %s", err, diff)
 	}
@@ -233,7 +234,7 @@ func (f runnerFunc) Run(ctx context.Context, q Query, emit func(Record) error) (
 func TestNiceStep(t *testing.T) {
 	f := func(want, span time.Duration, rows int) {
 		t.Helper()
-		r := Range{segment.AtTime(day0), segment.AtTime(day0.Add(span))}
+		r := Range{segment.AtTime(querytest.Day0), segment.AtTime(querytest.Day0.Add(span))}
 		if have := NiceStep(r, rows); have != want {
 			t.Errorf("%s in %d rows: want %s, have %s", span, rows, want, have)
 		}
@@ -266,7 +267,7 @@ func BenchmarkHistogram(b *testing.B) {
 		name    string
 		pattern match.Pattern
 	}{{"common", match.Pattern{Texts: []string{"from"}}}, {"everything", match.Pattern{}}} {
-		q := Query{Topic: "bench", Range: Range{From: segment.AtTime(day0), To: segment.AtTime(day0.Add(24 * time.Hour))}, Pattern: compile(b, bench.pattern)}
+		q := Query{Topic: "bench", Range: Range{From: segment.AtTime(querytest.Day0), To: segment.AtTime(querytest.Day0.Add(24 * time.Hour))}, Pattern: compile(b, bench.pattern)}
 		b.Run(bench.name+" counted", func(b *testing.B) {
 			b.SetBytes(size)
 			b.ReportAllocs()

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"oklog/objstore/segment"
+	"oklog/query/querytest"
 )
 
 // asEncodingJSON is the same record by the standard library.
@@ -49,7 +50,7 @@ func TestLines(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 9))
 	var e LineEncoder
 	sources := []segment.Source{nil, {}, {{Key: "host", Value: "a"}}, {{Key: "a", Value: "<&>\"\\\x01"}, {Key: "b", Value: "\u2028é\xff"}}}
-	texts := append([]string{"<a href=\"x\">&\\ \b\f\n\r\t\x00\x1f\x7f", "\u2028 \u2029 \u00e9 😀", "\ufffd", "\xed\xa0\x80", "cut \xe2\x80"}, nasty...)
+	texts := append([]string{"<a href=\"x\">&\\ \b\f\n\r\t\x00\x1f\x7f", "\u2028 \u2029 \u00e9 😀", "\ufffd", "\xed\xa0\x80", "cut \xe2\x80"}, querytest.Nasty...)
 	for i := range 2000 {
 		r := Record{Context: rnd.IntN(4) == 0, Apart: rnd.IntN(4) == 0}
 		r.ID = segment.MakeID(rnd.Uint64(), rnd.Uint64(), rnd.Uint32())
@@ -111,7 +112,7 @@ func TestLargestLine(t *testing.T) {
 
 func FuzzParseLine(f *testing.F) {
 	var e LineEncoder
-	for _, text := range nasty {
+	for _, text := range querytest.Nasty {
 		r := Record{Context: true}
 		r.Text, r.Source = []byte(text), segment.Source{{Key: "host", Value: text}}
 		f.Add(e.Append(nil, r))

@@ -16,6 +16,7 @@ import (
 
 	"oklog/objstore"
 	"oklog/objstore/segment"
+	"oklog/query/querytest"
 )
 
 // compacting is a bucket in which all is compacted, into the keys returned by into, before the when-th read.
@@ -43,7 +44,7 @@ func TestEstimateIsWhatIsRead(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			rnd := rand.New(rand.NewPCG(seed, 31))
-			all := world(rnd, 100+rnd.IntN(800))
+			all := querytest.World(rnd, 100+rnd.IntN(800), 20)
 			b := objstore.NewMemory("test", time.Now)
 			hot := scatter(t, rnd, b, "web", all)
 			e := newEngine(t, Config{Bucket: b, Hot: hot, Workers: 1 + rnd.IntN(3)})
@@ -77,7 +78,7 @@ func TestEstimateIsWhatIsRead(t *testing.T) {
 // What a query reads more of than is allowed is told by the same numbers.
 func TestEstimateAndMaxBytes(t *testing.T) {
 	b := objstore.NewMemory("test", time.Now)
-	store(t, b, "web", 1, 2000, lines(1, day0, 3000))
+	querytest.Store(t, b, "web", 1, 2000, lines(1, querytest.Day0, 3000))
 	e := newEngine(t, Config{Bucket: b, Cache: smallCache(t)})
 	q := Query{Topic: "web", Range: everything(), MaxBytes: 10}
 	est, err := e.Estimate(t.Context(), q)
@@ -93,15 +94,15 @@ func TestEstimateAndMaxBytes(t *testing.T) {
 // Compacted underway, nothing counts twice.
 func TestSurveyCompactedUnderway(t *testing.T) {
 	for _, when := range []int{1, 4, 9} {
-		all := world(rand.New(rand.NewPCG(uint64(when), 9)), 500)
+		all := querytest.World(rand.New(rand.NewPCG(uint64(when), 9)), 500, 20)
 		// engine has a bucket that is compacted at that read.
 		engine := func() *Engine {
 			mem := objstore.NewMemory("test", time.Now)
 			var keys []string
 			for chunk := range slices.Chunk(all, 100) {
-				keys = append(keys, store(t, mem, "web", 0, 500, chunk)...)
+				keys = append(keys, querytest.Store(t, mem, "web", 0, 500, chunk)...)
 			}
-			return newEngine(t, Config{Bucket: compacting(t, mem, keys, when, func() { store(t, mem, "web", 1, 900, all) })})
+			return newEngine(t, Config{Bucket: compacting(t, mem, keys, when, func() { querytest.Store(t, mem, "web", 1, 900, all) })})
 		}
 		q := Query{Topic: "web", Range: everything()}
 		est, err := engine().Estimate(t.Context(), q)
@@ -109,8 +110,8 @@ func TestSurveyCompactedUnderway(t *testing.T) {
 			t.Fatalf("compacted at read %d: %+v of %d records, %v", when, est, len(all), err)
 		}
 		mem := objstore.NewMemory("test", time.Now)
-		store(t, mem, "web", 1, 900, all)
-		want := sourcesIn(t, mem, &batches{}, q)
+		querytest.Store(t, mem, "web", 1, 900, all)
+		want := sourcesIn(t, mem, &querytest.Batches{}, q)
 		have, ans, err := engine().SourcesOf(t.Context(), q)
 		if err != nil || len(have) != len(want) || ans.Partial() {
 			t.Fatalf("compacted at read %d: %v, want %v: %v %v", when, have, want, err, ans.Problems)
@@ -128,17 +129,17 @@ func TestHistogramCompactedUnderway(t *testing.T) {
 	for seed := range uint64(20) {
 		rnd := rand.New(rand.NewPCG(seed, 19))
 		mem := objstore.NewMemory("test", time.Now)
-		all := world(rnd, 1000)
+		all := querytest.World(rnd, 1000, 20)
 		if seed%2 == 0 {
 			for i := range all {
-				all[i].piece = 0 // whole runs count at once
+				all[i].Piece = 0 // whole runs count at once
 			}
 		}
 		var keys []string
 		for chunk := range slices.Chunk(all, 100) {
-			keys = append(keys, store(t, mem, "web", 0, 500, chunk)...)
+			keys = append(keys, querytest.Store(t, mem, "web", 0, 500, chunk)...)
 		}
-		b := compacting(t, mem, keys, 1+rnd.IntN(60), func() { store(t, mem, "web", 1, 900, all) })
+		b := compacting(t, mem, keys, 1+rnd.IntN(60), func() { querytest.Store(t, mem, "web", 1, 900, all) })
 		h, err := Histogram(t.Context(), newEngine(t, Config{Bucket: b, MaxBytes: 3000, Fetches: 2}), Query{Topic: "web", Range: everything()}, time.Hour)
 		if diff := cmp.Diff(naiveBuckets(all, false, 0, time.Hour), h.Buckets); err != nil || diff != "" || h.Answer.Partial() {
 			t.Fatalf("%v %v %s", err, h.Answer.Problems, diff)
@@ -149,11 +150,11 @@ func TestHistogramCompactedUnderway(t *testing.T) {
 // What cannot be read is told, and what can be counts.
 func TestSurveyProblems(t *testing.T) {
 	mem := objstore.NewMemory("test", time.Now)
-	store(t, mem, "web", 0, 0, lines(1, day0, 300))
-	torn := store(t, mem, "web", 0, 0, lines(2, day0.Add(time.Hour), 300))[0]
+	querytest.Store(t, mem, "web", 0, 0, lines(1, querytest.Day0, 300))
+	torn := querytest.Store(t, mem, "web", 0, 0, lines(2, querytest.Day0.Add(time.Hour), 300))[0]
 	replace(t, mem, torn, content(t, mem, torn)[:500])
-	gone := store(t, mem, "web", 0, 0, lines(3, day0.Add(2*time.Hour), 300))[0]
-	denied := store(t, mem, "web", 0, 0, lines(4, day0.Add(3*time.Hour), 300))[0]
+	gone := querytest.Store(t, mem, "web", 0, 0, lines(3, querytest.Day0.Add(2*time.Hour), 300))[0]
+	denied := querytest.Store(t, mem, "web", 0, 0, lines(4, querytest.Day0.Add(3*time.Hour), 300))[0]
 	b := &bucketFunc{Bucket: mem, get: func(ctx context.Context, key string, off int64, p []byte) (int, error) {
 		switch key {
 		case gone:
@@ -163,7 +164,7 @@ func TestSurveyProblems(t *testing.T) {
 		}
 		return mem.Get(ctx, key, off, p)
 	}}
-	hot := &batches{bodies: [][]byte{[]byte("no segment")}}
+	hot := &querytest.Batches{Bodies: [][]byte{[]byte("no segment")}}
 	check := func(ans *Answer, err error) {
 		t.Helper()
 		if err != nil || len(ans.Problems) != 4 {
@@ -189,7 +190,7 @@ func TestSurveyProblems(t *testing.T) {
 	}
 	h, err := Histogram(t.Context(), e, q, time.Hour)
 	check(h.Answer, err)
-	if len(h.Buckets) != 1 || h.Buckets[0] != (Bucket{day0, 300}) {
+	if len(h.Buckets) != 1 || h.Buckets[0] != (Bucket{querytest.Day0, 300}) {
 		t.Errorf("buckets: %v", h.Buckets)
 	}
 }
@@ -197,7 +198,7 @@ func TestSurveyProblems(t *testing.T) {
 // A survey that cannot be done, or is given up, says so.
 func TestSurveyFails(t *testing.T) {
 	mem := objstore.NewMemory("test", time.Now)
-	store(t, mem, "web", 0, 0, lines(1, day0, 300))
+	querytest.Store(t, mem, "web", 0, 0, lines(1, querytest.Day0, 300))
 	ctx, cancel := context.WithCancel(t.Context())
 	b := &bucketFunc{Bucket: mem, get: func(ctx context.Context, _ string, _ int64, _ []byte) (int, error) {
 		cancel()
@@ -219,8 +220,8 @@ func TestSurveyFails(t *testing.T) {
 	if _, ans, err := e.SourcesOf(t.Context(), q); !errors.Is(err, segment.ErrTopic) || ans == nil {
 		t.Errorf("have %v", err)
 	}
-	hot := &batches{err: errors.New("stream is away")}
-	if _, _, err := newEngine(t, Config{Bucket: mem, Hot: hot}).SourcesOf(t.Context(), Query{Topic: "web", Range: everything()}); !errors.Is(err, hot.err) {
+	hot := &querytest.Batches{Err: errors.New("stream is away")}
+	if _, _, err := newEngine(t, Config{Bucket: mem, Hot: hot}).SourcesOf(t.Context(), Query{Topic: "web", Range: everything()}); !errors.Is(err, hot.Err) {
 		t.Errorf("have %v", err)
 	}
 	if sources, ans, err := newEngine(t, Config{Bucket: mem}).SourcesOf(t.Context(), Query{Topic: "web"}); err != nil || len(sources) > 0 || ans.Count != 0 {
@@ -229,9 +230,9 @@ func TestSurveyFails(t *testing.T) {
 }
 
 // sourcesIn are the sources of all segments and batches that have a block in the range, by decoding them.
-func sourcesIn(t *testing.T, b objstore.Bucket, hot *batches, q Query) []SourceInfo {
+func sourcesIn(t *testing.T, b objstore.Bucket, hot *querytest.Batches, q Query) []SourceInfo {
 	t.Helper()
-	bodies := slices.Clone(hot.bodies)
+	bodies := slices.Clone(hot.Bodies)
 	for info, err := range b.List(t.Context(), q.Topic+"/", "") {
 		if err != nil {
 			t.Fatal(err)
@@ -308,8 +309,8 @@ func TestSourcesOracle(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			rnd := rand.New(rand.NewPCG(seed, 41))
-			all := world(rnd, 100+rnd.IntN(500))
-			again := world(rnd, 100) // the same sources in other sessions
+			all := querytest.World(rnd, 100+rnd.IntN(500), 20)
+			again := querytest.World(rnd, 100, 20) // the same sources in other sessions
 			b := objstore.NewMemory("test", time.Now)
 			hot := scatter(t, rnd, b, "web", append(all, again...))
 			e := newEngine(t, Config{Bucket: b, Hot: hot})
@@ -333,19 +334,19 @@ func TestSourcesOracle(t *testing.T) {
 
 // Sources whose texts look the same are told apart, and one without attributes is one, too.
 func TestSourcesLookAlike(t *testing.T) {
-	var all []entry
+	var all []querytest.Entry
 	for i, pairs := range [][]string{{"a=1 b=2"}, {"a=1", "b=2"}, nil} {
 		source, err := segment.ParseSource(pairs)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, e := range lines(uint64(i+1), day0, 3) {
-			e.source = source
+		for _, e := range lines(uint64(i+1), querytest.Day0, 3) {
+			e.Source = source
 			all = append(all, e)
 		}
 	}
 	b := objstore.NewMemory("test", time.Now)
-	store(t, b, "web", 0, 0, all)
+	querytest.Store(t, b, "web", 0, 0, all)
 	have, _, err := newEngine(t, Config{Bucket: b}).SourcesOf(t.Context(), Query{Topic: "web", Range: everything()})
 	if err != nil || len(have) != 3 || len(have[0].Source) != 0 || have[2].Sessions != 1 {
 		t.Errorf("%+v, %v", have, err)
@@ -357,17 +358,17 @@ func TestManySources(t *testing.T) {
 	b := objstore.NewMemory("test", time.Now)
 	const n = 560
 	value := strings.Repeat("x", segment.MaxAttrValue)
-	var all []entry
+	var all []querytest.Entry
 	for i := range n {
 		var source segment.Source
 		for k := range segment.MaxAttrs {
 			source = append(source, segment.Attr{Key: fmt.Sprintf("%02d", k), Value: value})
 		}
 		source[0].Value = fmt.Sprint(i)
-		e := lines(uint64(i+1), day0.Add(time.Duration(i)*time.Minute), 1)[0]
-		e.source = source
+		e := lines(uint64(i+1), querytest.Day0.Add(time.Duration(i)*time.Minute), 1)[0]
+		e.Source = source
 		if all = append(all, e); len(all) == 50 || i == n-1 {
-			store(t, b, "web", 0, 0, all)
+			querytest.Store(t, b, "web", 0, 0, all)
 			all = nil
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"oklog/objstore"
 	"oklog/objstore/segment"
 	"oklog/query/match"
+	"oklog/query/querytest"
 )
 
 // gated is a bucket in which the blocks of one object wait.
@@ -42,15 +43,15 @@ func TestNothingHeldBehindSlow(t *testing.T) {
 		if i == 0 {
 			n = 3 * records // its blocks are not in the tail
 		}
-		entries := make([]entry, n)
+		entries := make([]querytest.Entry, n)
 		for j := range entries {
 			text := make([]byte, 1000)
 			for k := range text {
 				text[k] = byte('!' + rnd.IntN(90))
 			}
-			entries[j] = entry{id: segment.MakeID(uint64(day0.UnixMilli())+uint64(i)*1000+uint64(j), uint64(i+1), uint32(j)), text: string(text)}
+			entries[j] = querytest.Entry{ID: segment.MakeID(uint64(querytest.Day0.UnixMilli())+uint64(i)*1000+uint64(j), uint64(i+1), uint32(j)), Text: string(text)}
 		}
-		keys := store(t, mem, "app", 0, 4<<20, entries)
+		keys := querytest.Store(t, mem, "app", 0, 4<<20, entries)
 		if i == 0 {
 			bucket.key = keys[0]
 		}
@@ -97,9 +98,9 @@ func TestNothingHeldBehindSlow(t *testing.T) {
 func TestBudgetComesBack(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(3, 4))
 	mem := objstore.NewMemory("m", time.Now)
-	entries := world(rnd, 3000)
+	entries := querytest.World(rnd, 3000, 20)
 	for i := range 5 {
-		store(t, mem, "app", uint8(i), 512, entries[i*400:i*400+1000])
+		querytest.Store(t, mem, "app", uint8(i), 512, entries[i*400:i*400+1000])
 	}
 	for _, max := range []int64{1, 4000, 1 << 20, 1 << 30} {
 		for _, q := range []Query{{}, {Newest: true}, {CountOnly: true}, {Limit: 1 << 40}, {Limit: 1 << 40, Newest: true}} {
@@ -137,11 +138,11 @@ func TestOverlapWithinMemory(t *testing.T) {
 	mem := objstore.NewMemory("m", time.Now)
 	line := fmt.Sprintf("%0100d", 7)
 	for i := range segments {
-		entries := make([]entry, records)
+		entries := make([]querytest.Entry, records)
 		for j := range entries {
-			entries[j] = entry{id: segment.MakeID(uint64(day0.UnixMilli())+uint64(j)*400, uint64(i+1), uint32(j)), text: line}
+			entries[j] = querytest.Entry{ID: segment.MakeID(uint64(querytest.Day0.UnixMilli())+uint64(j)*400, uint64(i+1), uint32(j)), Text: line}
 		}
-		store(t, mem, "app", 0, 1<<20, entries)
+		querytest.Store(t, mem, "app", 0, 1<<20, entries)
 	}
 	e := newEngine(t, Config{Bucket: mem, MaxBytes: 4 << 20, Workers: 2})
 	var first, middle runtime.MemStats

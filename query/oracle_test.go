@@ -14,6 +14,7 @@ import (
 	"oklog/objstore/segment"
 	"oklog/query/cache"
 	"oklog/query/match"
+	"oklog/query/querytest"
 )
 
 // regexps are a pattern's texts as regular expressions.
@@ -31,18 +32,18 @@ func regexps(p match.Pattern) (all []*regexp.Regexp) {
 }
 
 // naive is what a query has to answer.
-func naive(all []entry, q Query, p match.Pattern) (want []entry, count int64) {
+func naive(all []querytest.Entry, q Query, p match.Pattern) (want []querytest.Entry, count int64) {
 	res := regexps(p)
 	for _, e := range all {
-		if e.id.Compare(q.Range.From) < 0 || e.id.Compare(q.Range.To) >= 0 {
+		if e.ID.Compare(q.Range.From) < 0 || e.ID.Compare(q.Range.To) >= 0 {
 			continue
 		}
 		match := len(res) == 0
 		for i, re := range res {
 			if p.Regex || p.IgnoreCase {
-				match = match || re.MatchString(e.text)
+				match = match || re.MatchString(e.Text)
 			} else {
-				match = match || strings.Contains(e.text, p.Texts[i])
+				match = match || strings.Contains(e.Text, p.Texts[i])
 			}
 		}
 		if match != p.Invert {
@@ -56,10 +57,10 @@ func naive(all []entry, q Query, p match.Pattern) (want []entry, count int64) {
 		joined := false
 		if i > 0 && !q.Newest {
 			l := want[i-1]
-			joined = l.piece&segment.Continued != 0 && e.piece&segment.Continues != 0 && segment.After(l.id) == e.id
+			joined = l.Piece&segment.Continued != 0 && e.Piece&segment.Continues != 0 && segment.After(l.ID) == e.ID
 		} else if i > 0 {
 			l := want[i-1]
-			joined = l.piece&segment.Continues != 0 && e.piece&segment.Continued != 0 && segment.After(e.id) == l.id
+			joined = l.Piece&segment.Continues != 0 && e.Piece&segment.Continued != 0 && segment.After(e.ID) == l.ID
 		}
 		if !joined {
 			count++
@@ -68,12 +69,12 @@ func naive(all []entry, q Query, p match.Pattern) (want []entry, count int64) {
 	return want, count
 }
 
-func randomPattern(rnd *rand.Rand, all []entry) match.Pattern {
+func randomPattern(rnd *rand.Rand, all []querytest.Entry) match.Pattern {
 	texts := []string{"", "status=500", "Error", "line 1", "absent", "a\nb", "\n", "k", "GRÜSSE", "grüße", "KÖLN", "%d", "\x00", "ks", "K", "10.0.1.", "=", "sure %"}
 	exprs := []string{"", "^$", "status=(500|200)$", "^line", "a.b", `(?s)a.b`, `(?m)^\tat`, `\d+\.\d+\.`, "[[:upper:]]rror", "x*", "^plain$", `\x{fffd}`, `connect (Error|error) [0-9a-f]+`, `status=(200|300) *$`, `l[ij]ne \d+ of [0-2]`}
 	p := match.Pattern{Regex: rnd.IntN(3) == 0, IgnoreCase: rnd.IntN(3) == 0, Invert: rnd.IntN(4) == 0}
 	for range rnd.IntN(3) {
-		e := all[rnd.IntN(len(all))].text
+		e := all[rnd.IntN(len(all))].Text
 		from := rnd.IntN(len(e) + 1)
 		part := e[from : from+rnd.IntN(min(len(e)-from, 24)+1)] // long enough for filters to matter
 		switch {
@@ -90,9 +91,9 @@ func randomPattern(rnd *rand.Rand, all []entry) match.Pattern {
 	return p
 }
 
-func randomRange(rnd *rand.Rand, all []entry) Range {
+func randomRange(rnd *rand.Rand, all []querytest.Entry) Range {
 	any := func() (r Range) {
-		a, b := all[rnd.IntN(len(all))].id, all[rnd.IntN(len(all))].id
+		a, b := all[rnd.IntN(len(all))].ID, all[rnd.IntN(len(all))].ID
 		if a.Compare(b) > 0 {
 			a, b = b, a
 		}
@@ -102,7 +103,7 @@ func randomRange(rnd *rand.Rand, all []entry) Range {
 	case 0:
 		return everything()
 	case 1:
-		at := day0.Add(time.Duration(rnd.Int64N(int64(4 * 24 * time.Hour))))
+		at := querytest.Day0.Add(time.Duration(rnd.Int64N(int64(4 * 24 * time.Hour))))
 		return Range{From: segment.AtTime(at), To: segment.AtTime(at.Add(time.Duration(rnd.Int64N(int64(30 * time.Hour)))))}
 	case 2:
 		r := any()
@@ -144,15 +145,15 @@ func TestOracle(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			rnd := rand.New(rand.NewPCG(seed, 1))
-			all := world(rnd, 50+rnd.IntN(800))
+			all := querytest.World(rnd, 50+rnd.IntN(800), 20)
 			b := objstore.NewMemory("test", time.Now)
 			hot := scatter(t, rnd, b, "web", all)
-			scatter(t, rnd, b, "web-2", world(rnd, 50)) // not to be found
+			scatter(t, rnd, b, "web-2", querytest.World(rnd, 50, 20)) // not to be found
 			cfg := Config{
 				Bucket: b, Hot: hot, Workers: 1 + rnd.IntN(4), Fetches: 1 + rnd.IntN(8),
 				MaxBytes: []int64{1, 5_000, 0}[rnd.IntN(3)],
 			}
-			if len(hot.bodies) == 0 {
+			if len(hot.Bodies) == 0 {
 				cfg.Hot = nil
 			}
 			if rnd.IntN(2) == 0 {
@@ -191,16 +192,16 @@ func TestOracle(t *testing.T) {
 }
 
 // page reads an answer in pages, the last ULID of one being the bound of the next.
-func page(t *testing.T, e *Engine, q Query, want []entry) {
+func page(t *testing.T, e *Engine, q Query, want []querytest.Entry) {
 	t.Helper()
-	var have []entry
+	var have []querytest.Entry
 	for {
 		got, _ := ask(t, e, q)
 		if len(got) == 0 {
 			break
 		}
 		have = append(have, got...)
-		last := got[len(got)-1].id
+		last := got[len(got)-1].ID
 		if q.Newest {
 			q.Range.To = last
 		} else {

@@ -10,6 +10,7 @@ import (
 
 	"oklog/objstore"
 	"oklog/objstore/segment"
+	"oklog/query/querytest"
 )
 
 func TestListings(t *testing.T) {
@@ -123,7 +124,7 @@ func TestMakePlan(t *testing.T) {
 		"g |--------------------| ",
 	}
 	const rangeAt = "          [.......)      "
-	at := func(i int) time.Time { return day0.Add(time.Duration(i) * time.Minute) }
+	at := func(i int) time.Time { return querytest.Day0.Add(time.Duration(i) * time.Minute) }
 	var infos []objstore.Info
 	names := map[string]string{}
 	for i, d := range drawn {

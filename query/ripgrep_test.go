@@ -18,6 +18,7 @@ import (
 	"oklog/objstore"
 	"oklog/objstore/segment"
 	"oklog/query/match"
+	"oklog/query/querytest"
 )
 
 // wantRipgrep leaves a test out where there is no ripgrep of the version that is imitated.
@@ -68,16 +69,16 @@ func TestContextAsRipgrep(t *testing.T) {
 	source, _ := segment.ParseSource([]string{"host=h"})
 	for seed := range uint64(6) {
 		rnd := rand.New(rand.NewPCG(seed, 8))
-		var all []entry
+		var all []querytest.Entry
 		var text []byte
-		ms := uint64(day0.UnixMilli())
+		ms := uint64(querytest.Day0.UnixMilli())
 		for i := range 1 + rnd.IntN(600) {
 			if rnd.IntN(3) > 0 {
 				ms += rnd.Uint64N(1 << rnd.IntN(22))
 			}
 			line := fmt.Sprintf("%x %s", rnd.IntN(64), strings.Repeat("x", rnd.IntN(40)))
 			text = append(append(text, line...), '\n')
-			all = append(all, entry{segment.MakeID(ms, 5+uint64(ms>>20), uint32(i)), source, line, 0})
+			all = append(all, querytest.Entry{ID: segment.MakeID(ms, 5+uint64(ms>>20), uint32(i)), Source: source, Text: line})
 		}
 		b := objstore.NewMemory("test", time.Now)
 		hot := scatter(t, rnd, b, "web", all)

@@ -17,6 +17,7 @@ import (
 	"oklog/objstore/segment"
 	"oklog/query/cache"
 	"oklog/query/match"
+	"oklog/query/querytest"
 	"oklog/query/required"
 )
 
@@ -55,14 +56,14 @@ func TestSieve(t *testing.T) {
 // The sieve is the expression: where one says that a text may match, so does the other.
 func TestSieveAgrees(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
-	all := world(rnd, 500)
+	all := querytest.World(rnd, 500, 20)
 	for range 2000 {
 		p := randomPattern(rnd, all)
 		s := newSieve(compile(t, p).Required())
 		if s == nil {
 			continue
 		}
-		text := all[rnd.IntN(len(all))].text
+		text := all[rnd.IntN(len(all))].Text
 		has := map[segment.Gram]bool{}
 		for _, g := range segment.AppendGrams(nil, []byte(text)) {
 			has[g] = true
@@ -81,11 +82,11 @@ func TestSieveAgrees(t *testing.T) {
 }
 
 // hexLines are records with something that is nowhere else.
-func hexLines(session uint64, at time.Time, n int) []entry {
+func hexLines(session uint64, at time.Time, n int) []querytest.Entry {
 	rnd := rand.New(rand.NewPCG(session, 9))
-	all := make([]entry, n)
+	all := make([]querytest.Entry, n)
 	for i := range all {
-		all[i] = entry{id: segment.MakeID(uint64(at.UnixMilli())+uint64(i), session, uint32(i)), text: fmt.Sprintf("request %016x of user-%d done", rnd.Uint64(), i%7)}
+		all[i] = querytest.Entry{ID: segment.MakeID(uint64(at.UnixMilli())+uint64(i), session, uint32(i)), Text: fmt.Sprintf("request %016x of user-%d done", rnd.Uint64(), i%7)}
 	}
 	return all
 }
@@ -93,10 +94,10 @@ func hexLines(session uint64, at time.Time, n int) []entry {
 // A filter that is damaged, in any byte, never hides a record: its blocks are scanned, and that is counted.
 func TestDamagedFilterIsScanned(t *testing.T) {
 	mem := objstore.NewMemory("test", time.Now)
-	all := hexLines(1, day0, 2000)
-	key := store(t, mem, "web", 0, 4000, all)[0]
+	all := hexLines(1, querytest.Day0, 2000)
+	key := querytest.Store(t, mem, "web", 0, 4000, all)[0]
 	data := content(t, mem, key)
-	q := Query{Topic: "web", Range: everything(), Pattern: compile(t, match.Pattern{Texts: []string{all[1234].text[8:24]}})}
+	q := Query{Topic: "web", Range: everything(), Pattern: compile(t, match.Pattern{Texts: []string{all[1234].Text[8:24]}})}
 	_, ans := ask(t, newEngine(t, Config{Bucket: mem}), q)
 	if s := ans.Stats; s.Segments.Sifted != 1 || s.Blocks.Pruned < s.Blocks.Total/2 || s.Blocks.Matched != 1 {
 		t.Fatalf("a sound filter: %+v %+v", s.Segments, s.Blocks)
@@ -128,11 +129,11 @@ func TestDamagedFilterIsScanned(t *testing.T) {
 // Without a filter, or without asking it, every block is read.
 func TestBrute(t *testing.T) {
 	mem := objstore.NewMemory("test", time.Now)
-	all := hexLines(1, day0, 1000)
-	store(t, mem, "web", 0, 4000, all)
-	store(t, mem, "web", 0, 4001, hexLines(2, day0.Add(time.Hour), 1000)) // has no filter
+	all := hexLines(1, querytest.Day0, 1000)
+	querytest.Store(t, mem, "web", 0, 4000, all)
+	querytest.Store(t, mem, "web", 0, 4001, hexLines(2, querytest.Day0.Add(time.Hour), 1000)) // has no filter
 	e := newEngine(t, Config{Bucket: mem})
-	q := Query{Topic: "web", Range: everything(), Pattern: compile(t, match.Pattern{Texts: []string{all[77].text[8:24]}})}
+	q := Query{Topic: "web", Range: everything(), Pattern: compile(t, match.Pattern{Texts: []string{all[77].Text[8:24]}})}
 	have, ans := ask(t, e, q)
 	same(t, all[77:78], have)
 	if s := ans.Stats; s.Segments.Sifted != 1 || s.Segments.Bare != 1 || s.Blocks.Pruned == 0 || s.Blocks.Read < 10 {
@@ -149,9 +150,9 @@ func TestBrute(t *testing.T) {
 // A query that may not read much says how much it would, before it does.
 func TestMaxBytes(t *testing.T) {
 	mem := objstore.NewMemory("test", time.Now)
-	all := hexLines(1, day0, 80_000)
+	all := hexLines(1, querytest.Day0, 80_000)
 	for i := range 4 {
-		store(t, mem, "web", 0, 100_000, all[i*20_000:(i+1)*20_000])
+		querytest.Store(t, mem, "web", 0, 100_000, all[i*20_000:(i+1)*20_000])
 	}
 	c, err := cache.New(cache.Config{Memory: 32 << 20})
 	if err != nil {
@@ -167,7 +168,7 @@ func TestMaxBytes(t *testing.T) {
 		t.Errorf("%d records, %+v, %v", n, ans.Stats.Blocks, err)
 	}
 	// What filters leave is little.
-	q.Pattern = compile(t, match.Pattern{Texts: []string{all[7777].text[8:24]}})
+	q.Pattern = compile(t, match.Pattern{Texts: []string{all[7777].Text[8:24]}})
 	have, ans := ask(t, e, q)
 	same(t, all[7777:7778], have)
 	if ans.Stats.Segments.Opened != 4 {
@@ -199,9 +200,9 @@ func TestRoundTrips(t *testing.T) {
 			var needle string
 			for i := range segments {
 				// A filter of over 256 KiB, so that it does not come with the tail.
-				part := hexLines(uint64(i), day0.Add(time.Duration(i)*time.Second), 40_000)
-				store(t, mem, "web", 0, 400_000, part)
-				needle = part[100].text[8:24]
+				part := hexLines(uint64(i), querytest.Day0.Add(time.Duration(i)*time.Second), 40_000)
+				querytest.Store(t, mem, "web", 0, 400_000, part)
+				needle = part[100].Text[8:24]
 			}
 			const each = 30 * time.Millisecond
 			b := &bucketFunc{Bucket: slow{mem, each}}
@@ -223,8 +224,8 @@ func TestRoundTrips(t *testing.T) {
 // What was read is not read again, from memory or from disk.
 func TestCached(t *testing.T) {
 	mem := objstore.NewMemory("test", time.Now)
-	all := hexLines(1, day0, 20_000)
-	store(t, mem, "web", 0, 100_000, all)
+	all := hexLines(1, querytest.Day0, 20_000)
+	querytest.Store(t, mem, "web", 0, 100_000, all)
 	var gets atomic.Int64
 	b := &bucketFunc{Bucket: mem, get: func(ctx context.Context, key string, off int64, p []byte) (int, error) {
 		gets.Add(1)
@@ -261,7 +262,7 @@ func TestCached(t *testing.T) {
 func TestAllocationsForBlocks(t *testing.T) {
 	allocs := func(records int) (n float64, blocks int) {
 		mem := objstore.NewMemory("test", time.Now)
-		store(t, mem, "web", 0, 10_000, hexLines(1, day0, records))
+		querytest.Store(t, mem, "web", 0, 10_000, hexLines(1, querytest.Day0, records))
 		e := newEngine(t, Config{Bucket: mem, Workers: 1})
 		q := Query{Topic: "web", Range: everything(), Brute: true, Pattern: compile(t, match.Pattern{Texts: []string{"user-[89].*done"}, Regex: true})}
 		return testing.AllocsPerRun(10, func() { _, ans := ask(t, e, q); blocks = ans.Stats.Blocks.Read }), blocks
@@ -277,11 +278,11 @@ func TestAllocationsForBlocks(t *testing.T) {
 func TestLimitOverManySegments(t *testing.T) {
 	mem := objstore.NewMemory("test", time.Now)
 	const segments = 400
-	var all []entry
+	var all []querytest.Entry
 	for i := range segments {
-		part := hexLines(uint64(i), day0.Add(time.Duration(i)*time.Second), 3)
+		part := hexLines(uint64(i), querytest.Day0.Add(time.Duration(i)*time.Second), 3)
 		all = append(all, part...)
-		store(t, mem, "web", 0, 0, part)
+		querytest.Store(t, mem, "web", 0, 0, part)
 	}
 	for _, workers := range []int{1, 3} {
 		e := newEngine(t, Config{Bucket: mem, Workers: workers})
@@ -303,7 +304,7 @@ func TestTablesAreBounded(t *testing.T) {
 	mem := objstore.NewMemory("test", time.Now)
 	const segments, sources = 300, 400
 	for i := range segments {
-		var part []entry
+		var part []querytest.Entry
 		for j := range sources {
 			var attrs []string
 			for k := range 30 {
@@ -313,9 +314,9 @@ func TestTablesAreBounded(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			part = append(part, entry{id: segment.MakeID(uint64(day0.UnixMilli())+uint64(i), uint64(i*sources+j), 0), source: source, text: "x"})
+			part = append(part, querytest.Entry{ID: segment.MakeID(uint64(querytest.Day0.UnixMilli())+uint64(i), uint64(i*sources+j), 0), Source: source, Text: "x"})
 		}
-		store(t, mem, "web", 0, 0, part)
+		querytest.Store(t, mem, "web", 0, 0, part)
 	}
 	synctest.Test(t, func(t *testing.T) {
 		gate := make(chan struct{})

@@ -15,6 +15,7 @@ import (
 
 	"oklog/objstore"
 	"oklog/objstore/segment"
+	"oklog/query/querytest"
 	"oklog/query/where"
 )
 
@@ -30,8 +31,8 @@ func parsePath(t testing.TB, text string) where.Path {
 // The most frequent values are those that counting all of them gives.
 func TestTop(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(21, 22))
-	all := world(rnd, 700)
-	all = slices.DeleteFunc(all, func(e entry) bool { return e.piece != 0 }) // see TestTopOfPieces
+	all := querytest.World(rnd, 700, 20)
+	all = slices.DeleteFunc(all, func(e querytest.Entry) bool { return e.Piece != 0 }) // see TestTopOfPieces
 	said := withFields(rnd, all)
 	b := objstore.NewMemory("test", time.Now)
 	e := newEngine(t, Config{Bucket: b, Hot: scatter(t, rnd, b, "web", all)})
@@ -41,10 +42,10 @@ func TestTop(t *testing.T) {
 		counts := map[string]int64{}
 		var with, lacking int64
 		for _, e := range all {
-			if e.id.Compare(q.Range.From) < 0 || e.id.Compare(q.Range.To) >= 0 || q.Where != nil && !q.Where.Matcher().Match([]byte(e.text)) {
+			if e.ID.Compare(q.Range.From) < 0 || e.ID.Compare(q.Range.To) >= 0 || q.Where != nil && !q.Where.Matcher().Match([]byte(e.Text)) {
 				continue
 			}
-			if v := field(saidBy(said, e.text)); v != "" {
+			if v := field(saidBy(said, e.Text)); v != "" {
 				counts[v]++
 				with++
 			} else {
@@ -79,13 +80,13 @@ func TestTop(t *testing.T) {
 
 func TestTopOfPieces(t *testing.T) {
 	b := objstore.NewMemory("test", time.Now)
-	all := lines(1, day0, 4)
+	all := lines(1, querytest.Day0, 4)
 	for i := range all {
-		all[i].id = segment.MakeID(uint64(day0.UnixMilli()), 1, uint32(i))
-		all[i].text = fmt.Sprintf(`{"tags":["a","b%d"]}`, i)
+		all[i].ID = segment.MakeID(uint64(querytest.Day0.UnixMilli()), 1, uint32(i))
+		all[i].Text = fmt.Sprintf(`{"tags":["a","b%d"]}`, i)
 	}
-	all[1].piece, all[2].piece = segment.Continued, segment.Continues
-	store(t, b, "web", 0, 0, all)
+	all[1].Piece, all[2].Piece = segment.Continued, segment.Continues
+	querytest.Store(t, b, "web", 0, 0, all)
 	e := newEngine(t, Config{Bucket: b})
 	have, err := Top(t.Context(), e, Query{Topic: "web", Range: everything()}, parsePath(t, "tags[]"), 2)
 	if err != nil || have.With != 3 || have.Answer.Count != 3 {

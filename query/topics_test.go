@@ -16,6 +16,7 @@ import (
 
 	"oklog/objstore"
 	"oklog/objstore/segment"
+	"oklog/query/querytest"
 )
 
 // named is a HotTopics of some names.
@@ -60,7 +61,7 @@ func TestTopicsOracle(t *testing.T) {
 		for _, name := range names[:rnd.IntN(len(names))] {
 			var first, last time.Time
 			for range 1 + rnd.IntN(20) {
-				at := day0.AddDate(0, 0, rnd.IntN(40)-35).Add(time.Duration(rnd.IntN(24)) * time.Hour)
+				at := querytest.Day0.AddDate(0, 0, rnd.IntN(40)-35).Add(time.Duration(rnd.IntN(24)) * time.Hour)
 				switch rnd.IntN(30) {
 				case 0:
 					at = time.UnixMilli(rnd.Int64N(1 << 41))
@@ -99,7 +100,7 @@ func TestTopicsOracle(t *testing.T) {
 			want = append(want, *info)
 		}
 		slices.SortFunc(want, func(a, b TopicInfo) int { return strings.Compare(a.Name+"/", b.Name+"/") })
-		have, err := collect(t, Topics(t.Context(), b, day0, hot))
+		have, err := collect(t, Topics(t.Context(), b, querytest.Day0, hot))
 		if diff := cmp.Diff(want, have); err != nil || diff != "" {
 			t.Fatalf("seed %d: %v %s", seed, err, diff)
 		}
@@ -112,7 +113,7 @@ func TestTopicsTakeFewListings(t *testing.T) {
 		t.Helper()
 		mem := objstore.NewMemory("test", time.Now)
 		for d := first; d <= last; d++ {
-			put(t, mem, "web", day0.AddDate(0, 0, d))
+			put(t, mem, "web", querytest.Day0.AddDate(0, 0, d))
 		}
 		var listings, keys atomic.Int64
 		b := &bucketFunc{Bucket: mem, list: func(ctx context.Context, prefix, after string) iter.Seq2[objstore.Info, error] {
@@ -126,8 +127,8 @@ func TestTopicsTakeFewListings(t *testing.T) {
 				}
 			}
 		}}
-		have, err := collect(t, Topics(t.Context(), b, day0.Add(5*time.Hour)))
-		if err != nil || len(have) != 1 || have[0].LastDay != segment.Day(day0.AddDate(0, 0, last)) || listings.Load() > most || keys.Load() > most {
+		have, err := collect(t, Topics(t.Context(), b, querytest.Day0.Add(5*time.Hour)))
+		if err != nil || len(have) != 1 || have[0].LastDay != segment.Day(querytest.Day0.AddDate(0, 0, last)) || listings.Load() > most || keys.Load() > most {
 			t.Errorf("days %d to %d: %v, %v: %d listings of %d keys, want at most %d", first, last, have, err, listings.Load(), keys.Load(), most)
 		}
 	}
@@ -143,10 +144,10 @@ func TestTopicsTakeFewListings(t *testing.T) {
 func TestTopicsFail(t *testing.T) {
 	mem := objstore.NewMemory("test", time.Now)
 	for i := range 40 {
-		put(t, mem, fmt.Sprintf("t%02d", i), day0)
+		put(t, mem, fmt.Sprintf("t%02d", i), querytest.Day0)
 	}
 	away := errors.New("away")
-	if have, err := collect(t, Topics(t.Context(), mem, day0, named{err: away})); !errors.Is(err, away) || len(have) > 0 {
+	if have, err := collect(t, Topics(t.Context(), mem, querytest.Day0, named{err: away})); !errors.Is(err, away) || len(have) > 0 {
 		t.Errorf("%v, %v", have, err)
 	}
 	broken := &bucketFunc{Bucket: mem, list: func(ctx context.Context, prefix, after string) iter.Seq2[objstore.Info, error] {
@@ -155,7 +156,7 @@ func TestTopicsFail(t *testing.T) {
 		}
 		return mem.List(ctx, prefix, after)
 	}}
-	if have, err := collect(t, Topics(t.Context(), broken, day0)); !errors.Is(err, away) || len(have) != topicsAtOnce {
+	if have, err := collect(t, Topics(t.Context(), broken, querytest.Day0)); !errors.Is(err, away) || len(have) != topicsAtOnce {
 		t.Errorf("%v, %v", have, err)
 	}
 	lacking := &bucketFunc{Bucket: mem, list: func(ctx context.Context, prefix, after string) iter.Seq2[objstore.Info, error] {
@@ -168,16 +169,16 @@ func TestTopicsFail(t *testing.T) {
 			yield(objstore.Info{}, objstore.ErrIncomplete)
 		}
 	}}
-	if have, err := collect(t, Topics(t.Context(), lacking, day0)); !errors.Is(err, objstore.ErrIncomplete) || len(have) != 40 || have[39].LastDay == "" {
+	if have, err := collect(t, Topics(t.Context(), lacking, querytest.Day0)); !errors.Is(err, objstore.ErrIncomplete) || len(have) != 40 || have[39].LastDay == "" {
 		t.Errorf("%d topics, %v", len(have), err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if have, err := collect(t, Topics(ctx, mem, day0)); !errors.Is(err, context.Canceled) || len(have) > 0 {
+	if have, err := collect(t, Topics(ctx, mem, querytest.Day0)); !errors.Is(err, context.Canceled) || len(have) > 0 {
 		t.Errorf("%v, %v", have, err)
 	}
 	n := 0
-	for range Topics(t.Context(), mem, day0) {
+	for range Topics(t.Context(), mem, querytest.Day0) {
 		if n++; n == 3 {
 			break
 		}

@@ -5,12 +5,13 @@ import (
 	"time"
 
 	"oklog/objstore"
+	"oklog/query/querytest"
 )
 
 // What a query has cost is told while it runs, and grows to what the answer says.
 func TestWatch(t *testing.T) {
 	b := objstore.NewMemory("test", time.Now)
-	store(t, b, "web", 0, 2000, lines(1, day0, 300))
+	querytest.Store(t, b, "web", 0, 2000, lines(1, querytest.Day0, 300))
 	e := newEngine(t, Config{Bucket: b})
 	var cost func() Stats
 	var first, before Stats

@@ -18,6 +18,7 @@ import (
 	"oklog/objstore"
 	"oklog/objstore/segment"
 	"oklog/query/match"
+	"oklog/query/querytest"
 	"oklog/query/where"
 )
 
@@ -38,7 +39,7 @@ type fields struct {
 }
 
 // withFields makes JSON or logfmt of some of the entries' texts, and returns what they say.
-func withFields(rnd *rand.Rand, all []entry) map[string]fields {
+func withFields(rnd *rand.Rand, all []querytest.Entry) map[string]fields {
 	said := map[string]fields{}
 	for i := range all {
 		f := fields{
@@ -79,7 +80,7 @@ func withFields(rnd *rand.Rand, all []entry) map[string]fields {
 			continue
 		}
 		said[text] = f
-		all[i].text = text
+		all[i].Text = text
 	}
 	return said
 }
@@ -128,7 +129,7 @@ func TestOracleWhere(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			rnd := rand.New(rand.NewPCG(seed, 5))
-			all := world(rnd, 100+rnd.IntN(400))
+			all := querytest.World(rnd, 100+rnd.IntN(400), 20)
 			said := withFields(rnd, all)
 			b := objstore.NewMemory("test", time.Now)
 			hot := scatter(t, rnd, b, "web", all)
@@ -145,8 +146,8 @@ func TestOracleWhere(t *testing.T) {
 				if rnd.IntN(3) == 0 {
 					q.Sources, ofSource = parseSources(t, "host!=h1"), func(s segment.Source) bool { return s.Get("host") != "h1" }
 				}
-				meant := slices.DeleteFunc(slices.Clone(all), func(e entry) bool {
-					return !ofSource(e.source) || !c.says(e.text, saidBy(said, e.text))
+				meant := slices.DeleteFunc(slices.Clone(all), func(e querytest.Entry) bool {
+					return !ofSource(e.Source) || !c.says(e.Text, saidBy(said, e.Text))
 				})
 				checkQuery(t, e, q, p, meant)
 			}
@@ -155,7 +156,7 @@ func TestOracleWhere(t *testing.T) {
 }
 
 // checkQuery holds a query against a filter over the records that its other conditions leave.
-func checkQuery(t *testing.T, e *Engine, q Query, p match.Pattern, meant []entry) {
+func checkQuery(t *testing.T, e *Engine, q Query, p match.Pattern, meant []querytest.Entry) {
 	t.Helper()
 	want, count := naive(meant, q, p)
 	have, ans := ask(t, e, q)
@@ -165,7 +166,7 @@ func checkQuery(t *testing.T, e *Engine, q Query, p match.Pattern, meant []entry
 	}
 	ids := q
 	ids.IDsOnly = true
-	if have, _ := ask(t, e, ids); !slices.EqualFunc(want, have, func(a, b entry) bool { return a.id == b.id }) {
+	if have, _ := ask(t, e, ids); !slices.EqualFunc(want, have, func(a, b querytest.Entry) bool { return a.ID == b.ID }) {
 		t.Fatalf("%s %+v: %d IDs, want %d", q.Where, p, len(have), len(want))
 	}
 	for _, limit := range []int64{0, 5} {
@@ -189,14 +190,14 @@ func checkQuery(t *testing.T, e *Engine, q Query, p match.Pattern, meant []entry
 // Filters are asked for what an expression requires, and blocks are not read.
 func TestWherePrunes(t *testing.T) {
 	b := objstore.NewMemory("test", time.Now)
-	var all []entry
-	for i, e := range lines(1, day0, 3000) {
-		e.text = fmt.Sprintf(`{"n":%d,"user":{"id":"u%08x"},"level":"info"}`, i, i*7919)
+	var all []querytest.Entry
+	for i, e := range lines(1, querytest.Day0, 3000) {
+		e.Text = fmt.Sprintf(`{"n":%d,"user":{"id":"u%08x"},"level":"info"}`, i, i*7919)
 		all = append(all, e)
 	}
-	store(t, b, "web", 0, 4000, all)
+	querytest.Store(t, b, "web", 0, 4000, all)
 	e := newEngine(t, Config{Bucket: b})
-	f := func(text string, q Query, want []entry, prunes bool) {
+	f := func(text string, q Query, want []querytest.Entry, prunes bool) {
 		t.Helper()
 		q.Topic, q.Range, q.Where = "web", everything(), parseWhere(t, text)
 		have, ans := ask(t, e, q)
@@ -220,15 +221,15 @@ func TestWherePrunes(t *testing.T) {
 // A filter of what comes from elsewhere looks at the same conditions.
 func TestFilterWhere(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(41, 42))
-	all := world(rnd, 300)
+	all := querytest.World(rnd, 300, 20)
 	said := withFields(rnd, all)
 	for _, c := range conditions {
 		f := NewFilter(Query{Topic: "web", Where: parseWhere(t, c.text)})
 		for part := range slices.Chunk(all, 100) {
-			want := slices.DeleteFunc(slices.Clone(part), func(e entry) bool { return !c.says(e.text, saidBy(said, e.text)) })
-			var have []entry
-			for _, r := range f.Find(block(part)) {
-				have = append(have, entry{r.ID, r.Source, string(r.Text), r.Piece})
+			want := slices.DeleteFunc(slices.Clone(part), func(e querytest.Entry) bool { return !c.says(e.Text, saidBy(said, e.Text)) })
+			var have []querytest.Entry
+			for _, r := range f.Find(querytest.Block(part)) {
+				have = append(have, querytest.EntryOf(r))
 			}
 			same(t, want, have)
 		}
@@ -258,12 +259,12 @@ func parseSources(t testing.TB, texts ...string) *Sources {
 }
 
 // anyOf are records of several sources, in turn.
-func anyOf(n int) (all []entry) {
+func anyOf(n int) (all []querytest.Entry) {
 	for i := range n {
 		session := uint64(10 + i%3)
 		source, _ := segment.ParseSource([]string{fmt.Sprintf("host=web%d", i%3), "job=test"})
-		id := segment.MakeID(uint64(day0.UnixMilli())+uint64(i)*1000, session, uint32(i))
-		all = append(all, entry{id: id, source: source, text: fmt.Sprintf("record %d of web%d", i, i%3)})
+		id := segment.MakeID(uint64(querytest.Day0.UnixMilli())+uint64(i)*1000, session, uint32(i))
+		all = append(all, querytest.Entry{ID: id, Source: source, Text: fmt.Sprintf("record %d of web%d", i, i%3)})
 	}
 	return all
 }
@@ -272,18 +273,18 @@ func anyOf(n int) (all []entry) {
 func TestSourcesOfSegments(t *testing.T) {
 	b := objstore.NewMemory("test", time.Now)
 	all := anyOf(900)
-	store(t, b, "web", 0, 3000, all[:600])
-	hot := &batches{}
-	for _, body := range encode(t, 0, 500, all[600:]) {
-		hot.bodies = append(hot.bodies, body)
+	querytest.Store(t, b, "web", 0, 3000, all[:600])
+	hot := &querytest.Batches{}
+	for _, body := range querytest.Encode(t, 0, 500, all[600:]) {
+		hot.Bodies = append(hot.Bodies, body)
 	}
-	other := lines(1, day0.Add(48*time.Hour), 300) // of host=a alone
-	keys := store(t, b, "web", 0, 1000, other)
+	other := lines(1, querytest.Day0.Add(48*time.Hour), 300) // of host=a alone
+	keys := querytest.Store(t, b, "web", 0, 1000, other)
 	all = append(all, other...)
 
 	f := func(want func(host string) bool, conds ...string) {
 		t.Helper()
-		meant := slices.DeleteFunc(slices.Clone(all), func(e entry) bool { return !want(e.source.Get("host")) })
+		meant := slices.DeleteFunc(slices.Clone(all), func(e querytest.Entry) bool { return !want(e.Source.Get("host")) })
 		for _, p := range []match.Pattern{{}, {Texts: []string{"7"}}, {Texts: []string{"absent"}}, {Texts: []string{"record 1"}, Invert: true}} {
 			for _, newest := range []bool{false, true} {
 				e := newEngine(t, Config{Bucket: b, Hot: hot})
@@ -348,11 +349,11 @@ func hasWord(text, word string, ignoreCase bool) bool {
 // Whole words are found by the engine as by somebody who looks at every place of every record.
 func TestWords(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(11, 12))
-	all := world(rnd, 600)
+	all := querytest.World(rnd, 600, 20)
 	texts := []string{"error", "an error", "errors", "error_x", "(error)", "éerror", "error1", "xerror error", "ERROR.", "error\nx", "x\u0301error", "\xfferror\xff", "Grüße", "xGrüße", "10.0.1.1", "110.0.1.1"}
 	for i := range all {
 		if rnd.IntN(2) == 0 {
-			all[i].text = texts[rnd.IntN(len(texts))]
+			all[i].Text = texts[rnd.IntN(len(texts))]
 		}
 	}
 	b := objstore.NewMemory("test", time.Now)
@@ -360,7 +361,7 @@ func TestWords(t *testing.T) {
 	for _, word := range []string{"error", "Error", "grüße", "Grüße", "10.0.1", "10.0.1.1", "lin", "of 1", "ks"} {
 		for i := range 4 {
 			p := match.Pattern{Texts: []string{word}, Word: true, IgnoreCase: i&1 != 0, Invert: i&2 != 0}
-			meant := slices.DeleteFunc(slices.Clone(all), func(e entry) bool { return hasWord(e.text, word, p.IgnoreCase) == p.Invert })
+			meant := slices.DeleteFunc(slices.Clone(all), func(e querytest.Entry) bool { return hasWord(e.Text, word, p.IgnoreCase) == p.Invert })
 			for _, q := range []Query{{Newest: i%3 == 0}, {Brute: true, Where: parseWhere(t, "not absent-word")}} {
 				q.Topic, q.Range, q.Pattern = "web", everything(), compile(t, p)
 				checkQuery(t, e, q, match.Pattern{}, meant)

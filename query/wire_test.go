@@ -10,6 +10,7 @@ import (
 
 	"oklog/objstore"
 	"oklog/objstore/segment"
+	"oklog/query/querytest"
 )
 
 // Queries from the network are refused where they cannot be asked.
@@ -82,7 +83,7 @@ func FuzzQueryJSON(f *testing.F) {
 		{Topic: "web", From: "2026-11-20", To: "2026-11-23", Patterns: []string{"a\xffb", "record"}, IgnoreCase: true, Invert: true, Sources: []string{"host=~w.*", "a!=b"}, Newest: true, Limit: 3},
 		{Topic: "web", From: "2026-11-20", To: "2026-11-23", Patterns: []string{"[0-9]+", "x(a|b)*"}, Regex: true, Word: true, MaxBytes: 9, CountOnly: true, Before: 1, After: 2, Brute: true},
 	} {
-		q, err := r.Compile(day0)
+		q, err := r.Compile(querytest.Day0)
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -95,7 +96,7 @@ func FuzzQueryJSON(f *testing.F) {
 	f.Add([]byte(`null`))
 	f.Add([]byte(`{"topic":"web","pattern":{"texts":[null,""]},"sources":[null],"ids_only":true}`))
 	mem := objstore.NewMemory("test", time.Now)
-	store(f, mem, "web", 0, 400, lines(1, day0, 30))
+	querytest.Store(f, mem, "web", 0, 400, lines(1, querytest.Day0, 30))
 	e := newEngine(f, Config{Bucket: mem, Workers: 1})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var q Query
@@ -123,7 +124,7 @@ func FuzzQueryJSON(f *testing.F) {
 // FuzzAnswerJSON feeds any JSON to the decoder of answers.
 func FuzzAnswerJSON(f *testing.F) {
 	a := &Answer{Count: 3, Required: "a"}
-	a.note(Problem{Key: "k", Err: fmt.Errorf("%w: x", ErrGone), First: segment.AtTime(day0), Last: segment.AtTime(day0)})
+	a.note(Problem{Key: "k", Err: fmt.Errorf("%w: x", ErrGone), First: segment.AtTime(querytest.Day0), Last: segment.AtTime(querytest.Day0)})
 	a.note(Problem{Err: ErrManySources})
 	b, err := json.Marshal(a)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"oklog/objstore"
 	"oklog/objstore/segment"
 	"oklog/query"
+	"oklog/query/querytest"
 )
 
 // What a querier of BenchmarkScan reads with: as a bucket that is far away.
@@ -24,19 +25,19 @@ func benchWorld(b *testing.B, bucket objstore.Bucket) (stored int64) {
 	rnd := rand.New(rand.NewPCG(1, 1))
 	raw := make([]byte, 90)
 	n := uint64(0)
-	records := func(bytes int) (all []entry) {
+	records := func(bytes int) (all []querytest.Entry) {
 		for ; bytes > 0; bytes -= len(raw) {
 			for i := range raw {
 				raw[i] = byte(rnd.Uint32())
 			}
-			all = append(all, entry{id: segment.MakeID(uint64(day0.UnixMilli())+n, 7, uint32(n)), text: base64.StdEncoding.EncodeToString(raw)})
+			all = append(all, querytest.Entry{ID: segment.MakeID(uint64(querytest.Day0.UnixMilli())+n, 7, uint32(n)), Text: base64.StdEncoding.EncodeToString(raw)})
 			n++
 		}
 		return all
 	}
-	store(b, bucket, "web", 3, 0, records(48<<20))
+	querytest.Store(b, bucket, "web", 3, 0, records(48<<20))
 	for range 48 {
-		store(b, bucket, "web", 0, 0, records(1<<20))
+		querytest.Store(b, bucket, "web", 0, 0, records(1<<20))
 	}
 	for info, err := range bucket.List(b.Context(), "", "") {
 		if err != nil {

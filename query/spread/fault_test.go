@@ -19,6 +19,7 @@ import (
 	"oklog/objstore/buckettest"
 	"oklog/objstore/segment"
 	"oklog/query"
+	"oklog/query/querytest"
 )
 
 // unsound is a transport that loses messages, and sends others besides.
@@ -95,7 +96,7 @@ func idle(t testing.TB, s *Spreader) {
 
 func TestUnsoundNetwork(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 4))
-	all := world(rnd, 3000)
+	all := querytest.World(rnd, 3000, 5)
 	b := objstore.NewMemory("test", time.Now)
 	hot := scatter(t, rnd, b, "web", all)
 	cfg := small("")
@@ -119,10 +120,10 @@ func TestUnsoundNetwork(t *testing.T) {
 // What is wrong in the bucket is told once, and as an engine would, whoever met it and whatever was asked.
 func TestProblems(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(2, 4))
-	all := world(rnd, 3000)
+	all := querytest.World(rnd, 3000, 5)
 	b := objstore.NewMemory("test", time.Now)
 	hot := scatter(t, rnd, b, "web", all)
-	keys := store(t, b, "web", 3, 500, all)
+	keys := querytest.Store(t, b, "web", 3, 500, all)
 	for _, key := range []string{keys[0], "web/2026-11-20/foreign", "web/2026-11-21/05/also"} {
 		junk := bytes.Repeat([]byte("junk"), 4000)
 		if err := b.Put(t.Context(), key, bytes.NewReader(junk), int64(len(junk))); err != nil {
@@ -158,10 +159,10 @@ func TestProblems(t *testing.T) {
 // A member that cannot read leaves it to others; if none can, the query fails as an engine's does.
 func TestBucketAway(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(3, 4))
-	all := world(rnd, 2000)
+	all := querytest.World(rnd, 2000, 5)
 	b := objstore.NewMemory("test", time.Now)
 	scatter(t, rnd, b, "web", all)
-	store(t, b, "web", 3, 500, all)
+	querytest.Store(t, b, "web", 3, 500, all)
 	var away [3]atomic.Bool
 	members := group(t, 3, small(""), func(i int) query.Config {
 		return query.Config{Workers: 1, Bucket: &buckettest.Faulty{Next: b, Hook: func(buckettest.Call) buckettest.Fault {
@@ -217,9 +218,9 @@ func (c *counting) List(ctx context.Context, prefix, after string) iter.Seq2[obj
 
 func TestLimits(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(4, 4))
-	all := world(rnd, 4000)
+	all := querytest.World(rnd, 4000, 5)
 	b := objstore.NewMemory("test", time.Now)
-	store(t, b, "web", 3, 500, all)
+	querytest.Store(t, b, "web", 3, 500, all)
 	var buckets [3]counting
 	var wire [3]unsound
 	members := group(t, 3, small(""), func(i int) query.Config {
@@ -277,9 +278,9 @@ func TestLimits(t *testing.T) {
 // Whoever ends a query ends the work for it everywhere.
 func TestStop(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(5, 4))
-	all := world(rnd, 4000)
+	all := querytest.World(rnd, 4000, 5)
 	b := objstore.NewMemory("test", time.Now)
-	store(t, b, "web", 3, 500, all)
+	querytest.Store(t, b, "web", 3, 500, all)
 	var buckets [3]counting
 	members := group(t, 3, small(""), func(i int) query.Config {
 		buckets[i].Bucket = b
@@ -331,9 +332,9 @@ func TestStop(t *testing.T) {
 // A piece that one member does not come to an end with is done by another, too.
 func TestSlowMember(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(6, 4))
-	all := world(rnd, 3000)
+	all := querytest.World(rnd, 3000, 5)
 	b := objstore.NewMemory("test", time.Now)
-	store(t, b, "web", 3, 500, all)
+	querytest.Store(t, b, "web", 3, 500, all)
 	var buckets [3]counting
 	members := group(t, 3, small(""), func(i int) query.Config {
 		buckets[i].Bucket = b
@@ -353,9 +354,9 @@ func TestSlowMember(t *testing.T) {
 // A member ends what nobody waits for, and refuses what it does not understand.
 func TestOrphan(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(7, 4))
-	all := world(rnd, 3000)
+	all := querytest.World(rnd, 3000, 5)
 	b := objstore.NewMemory("test", time.Now)
-	store(t, b, "web", 3, 500, all)
+	querytest.Store(t, b, "web", 3, 500, all)
 	cfg := small("")
 	cfg.orphan, cfg.beat = 300*time.Millisecond, 50*time.Millisecond
 	members := group(t, 2, cfg, func(int) query.Config { return query.Config{Bucket: b, Workers: 1} }, nil)
@@ -409,8 +410,8 @@ func TestOrphan(t *testing.T) {
 func TestOthers(t *testing.T) {
 	b := objstore.NewMemory("test", time.Now)
 	rnd := rand.New(rand.NewPCG(8, 4))
-	all := world(rnd, 500)
-	store(t, b, "web", 3, 500, all)
+	all := querytest.World(rnd, 500, 5)
+	querytest.Store(t, b, "web", 3, 500, all)
 	cfg := small("")
 	members := group(t, 1, cfg, func(int) query.Config { return query.Config{Bucket: b} }, nil)
 	for _, about := range []map[string]string{nil, {"messages": "99", "group": cfg.Group, "slots": "2"}, {"messages": "1", "group": "x", "slots": "2"}, {"messages": "1", "group": cfg.Group, "slots": "-2"}} {
@@ -445,16 +446,16 @@ func TestLargeRecords(t *testing.T) {
 	t.Cleanup(srv.Shutdown)
 	rnd := rand.New(rand.NewPCG(9, 4))
 	source, _ := segment.ParseSource([]string{"host=h"})
-	var all []entry
+	var all []querytest.Entry
 	for i := range uint64(12) {
 		text := make([]byte, segment.MaxRecord-rnd.IntN(2)*rnd.IntN(segment.MaxRecord))
 		for k := range text {
 			text[k] = byte(rnd.Uint32())
 		}
-		all = append(all, entry{id: segment.MakeID(uint64(day0.UnixMilli())+i, 7, uint32(i)), source: source, text: string(text)})
+		all = append(all, querytest.Entry{ID: segment.MakeID(uint64(querytest.Day0.UnixMilli())+i, 7, uint32(i)), Source: source, Text: string(text)})
 	}
 	b := objstore.NewMemory("test", time.Now)
-	store(t, b, "web", 3, 500, all)
+	querytest.Store(t, b, "web", 3, 500, all)
 	cfg := small("")
 	cfg.PieceBytes, cfg.BufferBytes = 1<<20, 1
 	var first *Spreader

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"iter"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -12,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/oklog/ulid/v2"
 	"go.uber.org/goleak"
 
 	"oklog/ingest/stream"
@@ -21,129 +19,23 @@ import (
 	"oklog/objstore/segment"
 	"oklog/query"
 	"oklog/query/match"
+	"oklog/query/querytest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// entry is a record of a test's world.
-type entry struct {
-	id     ulid.ULID
-	source segment.Source
-	text   string
-	piece  segment.Piece
-}
-
-func (e entry) String() string { return fmt.Sprintf("%s %q %d {%s}", e.id, e.text, e.piece, e.source) }
-
-var day0 = time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)
-
-// world makes random records over some days: several sources, bursts in a millisecond, pieces.
-func world(rnd *rand.Rand, n int) (all []entry) {
-	sessions := 1 + rnd.IntN(5)
-	for s := range sessions {
-		source, err := segment.ParseSource([]string{fmt.Sprintf("host=h%d", s), "job=test"})
-		if err != nil {
-			panic(err)
-		}
-		session := rnd.Uint64N(segment.MaxSession)
-		ms := uint64(day0.UnixMilli()) + rnd.Uint64N(2*24*3600*1000)
-		from := len(all)
-		for i := 0; i < n/sessions; i++ {
-			switch rnd.IntN(10) {
-			case 0:
-				ms += rnd.Uint64N(3600 * 1000)
-			case 1, 2, 3:
-				ms += rnd.Uint64N(50)
-			}
-			e := entry{id: segment.MakeID(ms, session, uint32(i)), source: source}
-			switch rnd.IntN(4) {
-			case 0:
-				e.text = []string{"", "\n", "a\nb", "nul \x00", "\xff\xfe", "100% %d", "ends in newline\n"}[rnd.IntN(7)]
-			case 1:
-				e.text = fmt.Sprintf("10.0.%d.%d connect Error %x", rnd.IntN(4), rnd.IntN(256), rnd.Uint32())
-			default:
-				e.text = fmt.Sprintf("line %d of %d status=%d", i, s, 200+100*rnd.IntN(4))
-			}
-			all = append(all, e)
-		}
-		for i := from + 1; i < len(all); i++ {
-			p, e := &all[i-1], &all[i]
-			if segment.After(p.id) == e.id && rnd.IntN(5) == 0 {
-				p.piece |= segment.Continued
-				e.piece |= segment.Continues
-			}
-		}
-	}
-	slices.SortFunc(all, func(a, b entry) int { return a.id.Compare(b.id) })
-	return all
-}
-
-// encode makes segments of entries, one for each day.
-func encode(t testing.TB, generation uint8, blockSize int, entries []entry) iter.Seq2[segment.Name, []byte] {
-	return func(yield func(segment.Name, []byte) bool) {
-		t.Helper()
-		b := &segment.Block{Sources: segment.Sources{}}
-		entries = slices.Clone(entries)
-		slices.SortFunc(entries, func(a, b entry) int { return a.id.Compare(b.id) })
-		for _, e := range entries {
-			_, session, _ := segment.SplitID(e.id)
-			b.Sources[session] = e.source
-			b.Append(e.id, []byte(e.text), e.piece)
-		}
-		d, err := segment.NewDays(segment.WriterConfig{BlockSize: blockSize, Generation: generation, Filter: true}, 1<<30,
-			func(name segment.Name, data []byte) error {
-				yield(name, slices.Clone(data))
-				return nil
-			})
-		if err != nil {
-			t.Fatal(err)
-		}
-		c := b.Cursor()
-		if err := d.Take(&c, c.Left()); err != nil {
-			t.Fatal(err)
-		}
-		if err := d.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-func store(t testing.TB, b objstore.Bucket, topic string, generation uint8, blockSize int, entries []entry) (keys []string) {
-	t.Helper()
-	for name, data := range encode(t, generation, blockSize, entries) {
-		if err := b.Put(t.Context(), name.Key(topic), bytes.NewReader(data), int64(len(data))); err != nil {
-			t.Fatal(err)
-		}
-		keys = append(keys, name.Key(topic))
-	}
-	return keys
-}
-
-// batches is a Hot of some segments.
-type batches struct{ bodies [][]byte }
-
-func (b *batches) Unflushed(context.Context, string) iter.Seq2[[]byte, error] {
-	return func(yield func([]byte, error) bool) {
-		for _, body := range b.bodies {
-			if !yield(slices.Clone(body), nil) {
-				return
-			}
-		}
-	}
-}
-
 // scatter stores entries in segments of all kinds, large and small, some of which overlap, some records twice, and returns what is hot.
-func scatter(t testing.TB, rnd *rand.Rand, b objstore.Bucket, topic string, all []entry) *batches {
-	hot := &batches{}
+func scatter(t testing.TB, rnd *rand.Rand, b objstore.Bucket, topic string, all []querytest.Entry) *querytest.Batches {
+	hot := &querytest.Batches{}
 	parts := 1 + rnd.IntN(6)
-	split := make([][]entry, parts)
+	split := make([][]querytest.Entry, parts)
 	for i, e := range all {
 		k := i * parts / len(all)
 		if rnd.IntN(8) == 0 {
 			k = rnd.IntN(parts)
 		}
 		split[k] = append(split[k], e)
-		if k = rnd.IntN(parts); rnd.IntN(10) == 0 && !slices.ContainsFunc(split[k], func(o entry) bool { return o.id == e.id }) {
+		if k = rnd.IntN(parts); rnd.IntN(10) == 0 && !slices.ContainsFunc(split[k], func(o querytest.Entry) bool { return o.ID == e.ID }) {
 			split[k] = append(split[k], e)
 		}
 	}
@@ -154,8 +46,8 @@ func scatter(t testing.TB, rnd *rand.Rand, b objstore.Bucket, topic string, all 
 		blockSize := []int{60, 500, 4000}[rnd.IntN(3)]
 		if i == parts-1 || rnd.IntN(6) == 0 {
 			tail := part[len(part)-1-rnd.IntN(len(part)):]
-			for _, body := range encode(t, 0, 0, tail) {
-				hot.bodies = append(hot.bodies, body)
+			for _, body := range querytest.Encode(t, 0, 0, tail) {
+				hot.Bodies = append(hot.Bodies, body)
 			}
 			if rnd.IntN(2) == 0 {
 				part = part[:len(part)-len(tail)] // else flushed, too
@@ -166,20 +58,20 @@ func scatter(t testing.TB, rnd *rand.Rand, b objstore.Bucket, topic string, all 
 		}
 		if rnd.IntN(2) == 0 {
 			for chunk := range slices.Chunk(part, 1+rnd.IntN(50)) {
-				store(t, b, topic, 0, blockSize, chunk)
+				querytest.Store(t, b, topic, 0, blockSize, chunk)
 			}
 			continue
 		}
-		store(t, b, topic, uint8(rnd.IntN(3)), blockSize, part)
+		querytest.Store(t, b, topic, uint8(rnd.IntN(3)), blockSize, part)
 	}
 	return hot
 }
 
-func randomRange(rnd *rand.Rand, all []entry) query.Range {
+func randomRange(rnd *rand.Rand, all []querytest.Entry) query.Range {
 	if rnd.IntN(3) == 0 {
 		return everything()
 	}
-	a, b := all[rnd.IntN(len(all))].id, all[rnd.IntN(len(all))].id
+	a, b := all[rnd.IntN(len(all))].ID, all[rnd.IntN(len(all))].ID
 	if a.Compare(b) > 0 {
 		a, b = b, a
 	}

@@ -11,6 +11,7 @@ import (
 
 	"oklog/objstore/segment"
 	"oklog/query"
+	"oklog/query/querytest"
 )
 
 func TestMessage(t *testing.T) {
@@ -53,7 +54,7 @@ func TestOrder(t *testing.T) {
 }
 
 // roundTrip packs entries, and gives back what is unpacked.
-func roundTrip(t *testing.T, entries []entry, newest bool) (have []entry) {
+func roundTrip(t *testing.T, entries []querytest.Entry, newest bool) (have []querytest.Entry) {
 	t.Helper()
 	p, err := newPacker()
 	if err != nil {
@@ -73,14 +74,14 @@ func roundTrip(t *testing.T, entries []entry, newest bool) (have []entry) {
 			return
 		}
 		if err := u.each(unit, func(r segment.Record) error {
-			have = append(have, entry{r.ID, r.Source, string(r.Text), r.Piece})
+			have = append(have, querytest.EntryOf(r))
 			return nil
 		}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for _, e := range entries {
-		if p.add(query.Record{Record: segment.Record{ID: e.id, Source: e.source, Text: []byte(e.text), Piece: e.piece}}) {
+		if p.add(query.Record{Record: segment.Record{ID: e.ID, Source: e.Source, Text: []byte(e.Text), Piece: e.Piece}}) {
 			take()
 		}
 	}
@@ -91,10 +92,10 @@ func roundTrip(t *testing.T, entries []entry, newest bool) (have []entry) {
 func TestUnits(t *testing.T) {
 	for seed := range uint64(4) {
 		rnd := rand.New(rand.NewPCG(seed, 3))
-		all := world(rnd, 500)
+		all := querytest.World(rnd, 500, 5)
 		for i := range all {
 			if rnd.IntN(40) == 0 {
-				all[i].text = string(make([]byte, rnd.IntN(segment.MaxRecord)))
+				all[i].Text = string(make([]byte, rnd.IntN(segment.MaxRecord)))
 			}
 		}
 		for _, newest := range []bool{false, true} {

@@ -10,10 +10,11 @@ import (
 	"oklog/objstore"
 	"oklog/query"
 	"oklog/query/match"
+	"oklog/query/querytest"
 )
 
 // randomQuery draws what is asked, but for the range.
-func randomQuery(t testing.TB, rnd *rand.Rand, all []entry) query.Query {
+func randomQuery(t testing.TB, rnd *rand.Rand, all []querytest.Entry) query.Query {
 	q := query.Query{Topic: "web", Range: randomRange(rnd, all), Newest: rnd.IntN(2) == 0, CountOnly: rnd.IntN(3) == 0, Brute: rnd.IntN(4) == 0}
 	if rnd.IntN(3) == 0 {
 		q.Limit = 1 + rnd.Int64N(60)
@@ -28,7 +29,7 @@ func randomQuery(t testing.TB, rnd *rand.Rand, all []entry) query.Query {
 		}
 		q.Pattern = m
 	case 2:
-		q.Pattern = pattern(t, all[rnd.IntN(len(all))].text)
+		q.Pattern = pattern(t, all[rnd.IntN(len(all))].Text)
 	}
 	return q
 }
@@ -39,7 +40,7 @@ func TestOracle(t *testing.T) {
 	for seed := range uint64(8) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 1))
-			all := world(rnd, 500+rnd.IntN(3000))
+			all := querytest.World(rnd, 500+rnd.IntN(3000), 5)
 			b := objstore.NewMemory("test", time.Now)
 			hot := scatter(t, rnd, b, "web", all)
 			members := 2 + rnd.IntN(3)

@@ -15,15 +15,16 @@ import (
 	"oklog/objstore"
 	"oklog/objstore/segment"
 	"oklog/query"
+	"oklog/query/querytest"
 	"oklog/query/where"
 )
 
 // worldOfJSON is a world in which some records are objects.
-func worldOfJSON(rnd *rand.Rand, n int) []entry {
-	all := world(rnd, n)
+func worldOfJSON(rnd *rand.Rand, n int) []querytest.Entry {
+	all := querytest.World(rnd, n, 5)
 	for i := range all {
 		if rnd.IntN(3) > 0 {
-			all[i].text = []string{`{"status":200,"user":"ann"}`, `{"status":500,"user":"bob"}`, `{"status":404}`, `{"user":["ann","eve"]}`}[rnd.IntN(4)]
+			all[i].Text = []string{`{"status":200,"user":"ann"}`, `{"status":500,"user":"bob"}`, `{"status":404}`, `{"user":["ann","eve"]}`}[rnd.IntN(4)]
 		}
 	}
 	return all
@@ -36,10 +37,10 @@ func TestHistogramAndTop(t *testing.T) {
 	// Many forwarders at once: pieces end between records of one millisecond.
 	for session := range uint64(200) {
 		for n := range uint32(3) {
-			all = append(all, entry{id: segment.MakeID(uint64(day0.UnixMilli())+uint64(n), 1000+session, n), text: "at once, " + strings.Repeat("x", rnd.IntN(200))})
+			all = append(all, querytest.Entry{ID: segment.MakeID(uint64(querytest.Day0.UnixMilli())+uint64(n), 1000+session, n), Text: "at once, " + strings.Repeat("x", rnd.IntN(200))})
 		}
 	}
-	slices.SortFunc(all, func(a, b entry) int { return a.id.Compare(b.id) })
+	slices.SortFunc(all, func(a, b querytest.Entry) int { return a.ID.Compare(b.ID) })
 	b := objstore.NewMemory("test", time.Now)
 	hot := scatter(t, rnd, b, "web", all)
 	cfg := small("")

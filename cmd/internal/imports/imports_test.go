@@ -33,6 +33,7 @@ func inside() map[string][]string {
 		"query/dfa":                           nil,
 		"query/required":                      nil,
 		"query/cache":                         nil,
+		"query/querytest":                     leaves,
 		"query/api":                           {"objstore/segment", "query", "query/api/wire", "query/where"},
 		"query/api/wire":                      {"query"},
 		"query/client":                        {"objstore/segment", "query", "query/api/wire"},
@@ -71,7 +72,9 @@ func outside() map[string][]string {
 }
 
 // testHelpers are packages that exist for tests: they may import what tests may, and only tests may import them.
-func testHelpers(path string) bool { return under(path, "objstore/buckettest") }
+func testHelpers(path string) bool {
+	return under(path, "objstore/buckettest") || under(path, "query/querytest")
+}
 
 // pkg is what go list tells of a package.
 type pkg struct {
