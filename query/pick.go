@@ -250,7 +250,7 @@ func (p *picker) trim(most int) bool {
 // all makes the records from lo up to hi, where these are of a source that the query wants, the result.
 func (p *picker) all(t *task, c segment.Cursor, lo, hi int) {
 	if lo == 0 && hi == p.block.Len() && !p.bare() { // a bare one is small, and its memory large
-		t.result, t.whole, t.pieces = p.block, true, p.block.Cut()
+		t.result, t.pooled, t.pieces = p.block, true, p.block.Cut()
 		p.block = p.e.block()
 		return
 	}
@@ -286,6 +286,20 @@ func (p *picker) runs() int {
 	return n
 }
 
+// result is the block for the result of t, with room for size bytes of text. Where that is a fair part of what a block holds, it is memory
+// that is used again: what is fresh has to be given by the kernel page by page, which takes longer than to find what is copied there.
+func (p *picker) result(t *task, size int) *segment.Block {
+	if size < segment.BlockSize/8 || size < t.info.RawSize/4 || size > segment.BlockSize {
+		return &segment.Block{Sources: p.block.Sources, Text: make([]byte, 0, size)}
+	}
+	out := p.e.block()
+	out.Sources, t.pooled = p.block.Sources, true
+	if cap(out.Text) < size {
+		out.Text = roomFor(segment.BlockSize)
+	}
+	return out
+}
+
 // copyFound makes what was found the result, in memory of its own: the block's is used again.
 func (p *picker) copyFound(t *task) {
 	if len(p.found) == 0 {
@@ -299,8 +313,8 @@ func (p *picker) copyFound(t *task) {
 	if p.noText() {
 		size = len(p.found)
 	}
-	out := &segment.Block{Sources: p.block.Sources, Text: make([]byte, 0, size)}
-	out.Runs = make([]segment.Run, 0, p.runs())
+	out := p.result(t, size)
+	out.Runs = slices.Grow(out.Runs, p.runs())
 	for i := range p.found {
 		r := p.found[i]
 		if p.q.Newest {

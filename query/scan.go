@@ -194,7 +194,7 @@ type task struct {
 	err     error
 	result  *segment.Block  // nil: nothing was found
 	pieces  bool            // the result holds some
-	whole   bool            // the result is the block itself, in memory that is used again
+	pooled  bool            // the result is in memory that is used again
 	packed  *segment.Packed // instead of the result, if that did not fit into the budget
 	held    int64           // the share of the budget
 }
@@ -320,7 +320,7 @@ func (s *source) giveBack() {
 	}
 	s.sc.budget.release(s.cur.held)
 	s.sc.budget.grow(limitedGrowth)
-	if s.cur.whole {
+	if s.cur.pooled {
 		s.sc.e.recycle(s.cur.result)
 	}
 	s.cur.result, s.cur = nil, nil
@@ -690,10 +690,10 @@ func (sc *scan) worker() {
 					t.packed = packer.Pack(t.result)
 					keeps = t.packed.Size()
 				}
-				if t.whole {
+				if t.pooled {
 					sc.e.recycle(t.result)
 				}
-				t.result, t.whole = nil, false
+				t.result, t.pooled = nil, false
 			} else if t.result != nil {
 				keeps = int64(cap(t.result.Text)) + perRecord*int64(cap(t.result.Runs))
 			}
