@@ -28,7 +28,8 @@ type cost struct {
 	out  []byte
 }
 
-// measured runs a command to its end, or two with a pipe between them. Exit status 1 is well: nothing was found.
+// measured runs a command to its end, or two with a pipe between them, and gathers what is put out, unless that goes somewhere else.
+// Exit status 1 is well: nothing was found.
 func measured(cmds ...*exec.Cmd) (c cost, err error) {
 	var out bytes.Buffer
 	errs := make([]bytes.Buffer, len(cmds))
@@ -41,7 +42,9 @@ func measured(cmds ...*exec.Cmd) (c cost, err error) {
 		cmds[0].Stdout, cmds[1].Stdin, pipe = w, r, []*os.File{r, w}
 	}
 	last := len(cmds) - 1
-	cmds[last].Stdout = &out
+	if cmds[last].Stdout == nil {
+		cmds[last].Stdout = &out
+	}
 	start := time.Now()
 	started := 0
 	for i, cmd := range cmds {

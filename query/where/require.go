@@ -1,6 +1,7 @@
 package where
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 
@@ -274,18 +275,30 @@ func (e *Expr) Program() *match.Program {
 	return nil
 }
 
+// escapeStart is what escapes of ASCII begin with.
+const escapeStart = `\u00`
+
 // programOf is a program that finds what holds a literal of a set; nil if it is of no use.
 func programOf(set []required.Literal) *match.Program {
-	var p match.Pattern
+	p := match.Pattern{Regex: true}
+	var endings []string // of escapes
 	for _, l := range set {
 		if len(l.Text) < shortest {
 			return nil
 		}
-		p.Texts = append(p.Texts, l.Text)
 		p.IgnoreCase = p.IgnoreCase || l.Fold // also the others, then: that finds more
+		if ending, ok := strings.CutPrefix(l.Text, escapeStart); ok && !l.Fold {
+			endings = append(endings, regexp.QuoteMeta(ending))
+		} else {
+			p.Texts = append(p.Texts, regexp.QuoteMeta(l.Text))
+		}
 	}
 	if len(set) == 0 {
 		return nil
+	}
+	if len(endings) > 0 {
+		// Repeated, so that they are looked for by what they begin with, once, and not one after the other.
+		p.Texts = append(p.Texts, "(?:"+regexp.QuoteMeta(escapeStart)+"(?:"+strings.Join(endings, "|")+"))+")
 	}
 	program, err := match.Compile(p)
 	if err != nil {
