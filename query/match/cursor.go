@@ -4,15 +4,13 @@ import "bytes"
 
 // Costs in nanoseconds, measured on a server of 2026; only how they relate counts.
 const (
-	costByte       = 0.017 // bytes.IndexByte, for each byte
-	costFound      = 10    // for each byte that it finds: it starts again, and a branch was mispredicted
-	costLetter     = 20    // for each letter found: it has several forms
-	costPair       = 0.13  // indexPair, for each byte
-	costPairFolded = 0.21
-	costSet        = 1.3  // a set, for each place that it looks at
-	costLine       = 1.3  // the DFA on lines that were picked, for each byte of them
-	costLines      = 1.1  // the DFA on all lines
-	costRegexp     = 30.0 // package regexp
+	costByte   = 0.017 // bytes.IndexByte, for each byte
+	costFound  = 10    // for each byte that it finds: it starts again, and a branch was mispredicted
+	costLetter = 20    // for each letter found: it has several forms
+	costSet    = 1.3   // a set, for each place that it looks at
+	costLine   = 1.3   // the DFA on lines that were picked, for each byte of them
+	costLines  = 1.1   // the DFA on all lines
+	costRegexp = 30.0  // package regexp
 )
 
 // maxForms is the greatest number of forms of a letter.
@@ -106,7 +104,7 @@ func (c *cursor) aimLetters(f *frequencies) {
 			continue
 		}
 		share := pairShare(float64(f.letter(&letters[i])), float64(f.letter(&letters[k])))
-		if both := costPairFolded + costLetter*share; both < c.cost {
+		if both := costPair + costLetter*share; both < c.cost {
 			c.pair, c.cost = true, both
 			i, k = min(i, k), max(i, k)
 			c.anchor, c.distance = i, k-i
@@ -134,7 +132,7 @@ func (c *cursor) seekText(text []byte, from int) int {
 	for at := from + c.anchor; at < end; at++ {
 		var i int
 		if c.pair {
-			i = indexPair(text[at:end+c.distance], c.first, c.second, c.distance)
+			i = indexPair(text[at:end+c.distance], c.first, c.second, c.distance, 0)
 		} else {
 			i = bytes.IndexByte(text[at:end], c.first)
 		}
@@ -159,7 +157,7 @@ func (c *cursor) seekText(text []byte, from int) int {
 
 func (c *cursor) seekPair(text []byte, from int) int {
 	for at := from; at < len(text); at++ {
-		i := indexPairFolded(text[at:], c.first, c.second, c.distance)
+		i := indexPair(text[at:], c.first, c.second, c.distance, caseBit)
 		if i < 0 {
 			break
 		}

@@ -14,26 +14,29 @@ import (
 
 func TestIndexPair(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
-	for range 50_000 {
-		text := make([]byte, rnd.IntN(60))
+	for range 100_000 {
+		text := make([]byte, rnd.IntN(200))
+		bytesOf := "abAB\x00\x01\x80\x7f\x81\xe1"[:1+rnd.IntN(10)]
 		for i := range text {
-			text[i] = "abAB\x00\x01\x80\x7f\x81\xe1"[rnd.IntN(10)]
-		}
-		a, b, d := byte("abA\x00\x80"[rnd.IntN(5)]), byte("bA\x01\x81"[rnd.IntN(4)]), rnd.IntN(20)
-		exact, folded := -1, -1
-		for i := len(text) - 1 - d; i >= 0; i-- {
-			if text[i] == a && text[i+d] == b {
-				exact = i
-			}
-			if text[i]|caseBit == a|caseBit && text[i+d]|caseBit == b|caseBit {
-				folded = i
+			text[i] = '.'
+			if rnd.IntN(8) == 0 {
+				text[i] = bytesOf[rnd.IntN(len(bytesOf))]
 			}
 		}
-		if have := indexPair(text, a, b, d); have != exact {
-			t.Fatalf("%q %q %q %d: want %d, have %d", text, a, b, d, exact, have)
-		}
-		if have := indexPairFolded(text, a|caseBit, b|caseBit, d); have != folded {
-			t.Fatalf("folded %q %q %q %d: want %d, have %d", text, a, b, d, folded, have)
+		a, b, d := byte("abA\x00\x80"[rnd.IntN(5)]), byte("bA\x01\x81"[rnd.IntN(4)]), rnd.IntN(40)
+		for _, fold := range []byte{0, caseBit} {
+			a, b, want := a|fold, b|fold, -1
+			for i := len(text) - 1 - d; i >= 0; i-- {
+				if text[i]|fold == a && text[i+d]|fold == b {
+					want = i
+				}
+			}
+			if have := indexPair(text, a, b, d, fold); have != want {
+				t.Fatalf("%q %q %q %d %d: want %d, have %d", text, a, b, d, fold, want, have)
+			}
+			if have := pairInWords(text, a, b, d, fold); have != want {
+				t.Fatalf("in words: %q %q %q %d %d: want %d, have %d", text, a, b, d, fold, want, have)
+			}
 		}
 	}
 }

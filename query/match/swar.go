@@ -14,17 +14,14 @@ const (
 	folds   = caseBit * low // the same in each byte
 )
 
-// indexPair is the first i with t[i] == a and t[i+d] == b, -1 if there is none. d is not negative.
-//
-// Two bytes that are not rare are seldom found together, so it does not slow down where
-// bytes.IndexByte does, which starts again behind each byte that it finds.
-func indexPair(t []byte, a, b byte, d int) int {
-	x, y := uint64(a)*low, uint64(b)*low
+// pairInWords is indexPair, eight bytes at a time.
+func pairInWords(t []byte, a, b byte, d int, fold byte) int {
+	x, y, f := uint64(a)*low, uint64(b)*low, uint64(fold)*low
 	i := 0
 	for ; i+d+16 <= len(t); i += 16 {
 		p, q := t[i:i+16:i+16], t[i+d:i+d+16:i+d+16]
-		u := (binary.LittleEndian.Uint64(p) ^ x) | (binary.LittleEndian.Uint64(q) ^ y)
-		v := (binary.LittleEndian.Uint64(p[8:]) ^ x) | (binary.LittleEndian.Uint64(q[8:]) ^ y)
+		u := ((binary.LittleEndian.Uint64(p) | f) ^ x) | ((binary.LittleEndian.Uint64(q) | f) ^ y)
+		v := ((binary.LittleEndian.Uint64(p[8:]) | f) ^ x) | ((binary.LittleEndian.Uint64(q[8:]) | f) ^ y)
 		// The lowest bit of zeros is at a byte that is zero; those above it may not be.
 		if zeros := (u - low) &^ u & high; zeros != 0 {
 			return i + bits.TrailingZeros64(zeros)/8
@@ -34,31 +31,7 @@ func indexPair(t []byte, a, b byte, d int) int {
 		}
 	}
 	for ; i+d < len(t); i++ {
-		if t[i] == a && t[i+d] == b {
-			return i
-		}
-	}
-	return -1
-}
-
-// indexPairFolded is indexPair but for the bit that tells the cases of ASCII letters apart: a and b have it set, and whatever
-// has it in t or not is found.
-func indexPairFolded(t []byte, a, b byte, d int) int {
-	x, y := uint64(a)*low, uint64(b)*low
-	i := 0
-	for ; i+d+16 <= len(t); i += 16 {
-		p, q := t[i:i+16:i+16], t[i+d:i+d+16:i+d+16]
-		u := ((binary.LittleEndian.Uint64(p) ^ x) | (binary.LittleEndian.Uint64(q) ^ y)) &^ folds
-		v := ((binary.LittleEndian.Uint64(p[8:]) ^ x) | (binary.LittleEndian.Uint64(q[8:]) ^ y)) &^ folds
-		if zeros := (u - low) &^ u & high; zeros != 0 {
-			return i + bits.TrailingZeros64(zeros)/8
-		}
-		if zeros := (v - low) &^ v & high; zeros != 0 {
-			return i + 8 + bits.TrailingZeros64(zeros)/8
-		}
-	}
-	for ; i+d < len(t); i++ {
-		if t[i]|caseBit == a && t[i+d]|caseBit == b {
+		if t[i]|fold == a && t[i+d]|fold == b {
 			return i
 		}
 	}
