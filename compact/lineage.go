@@ -47,7 +47,7 @@ func checkClaims(by *Segment, l segment.Lineage, blocks []segment.BlockInfo, seg
 			err = errors.New("begins earlier")
 		case ends && by.Name.Last.Compare(name.Last) < 0:
 			err = errors.New("ends later")
-		case begins && ends && recordsWithin(blocks, name.First, name.Last) < name.Records:
+		case begins && ends && segment.RecordsWithin(blocks, name.First, name.Last) < name.Records:
 			err = errors.New("has more records than are here")
 		}
 		if err != nil {
@@ -55,18 +55,6 @@ func checkClaims(by *Segment, l segment.Lineage, blocks []segment.BlockInfo, seg
 		}
 	}
 	return nil
-}
-
-// recordsWithin is how many records blocks have at most from one ID to another.
-func recordsWithin(blocks []segment.BlockInfo, first, last ulid.ULID) (n int64) {
-	at, _ := slices.BinarySearchFunc(blocks, first, func(b segment.BlockInfo, id ulid.ULID) int { return b.Last.Compare(id) })
-	for _, b := range blocks[at:] {
-		if b.First.Compare(last) > 0 {
-			break
-		}
-		n += int64(b.Records)
-	}
-	return n
 }
 
 // stretch is a range of IDs, both ends included.

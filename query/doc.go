@@ -40,6 +40,7 @@
 //     object that has gone since it was listed (compacted) is looked for in a new listing, and the
 //     query goes on behind the last record that it put out.
 //   - Filters only remove what cannot match: with them, without them (Query.Brute), with damaged ones the answer is the same.
+//   - What compaction has replaced is left out, as long as what replaces it can be read: it stays for queries that began before.
 //   - Requests wait for each other at most four times in a row, however many segments there are: a listing, tails, filters, blocks.
 //     Each kind is made for many segments at once, within bounds.
 //   - Context is exact: the neighbours of a record in its source, whatever lies between, in whatever segments. Where nothing is cut off by the

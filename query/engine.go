@@ -63,7 +63,7 @@ type Query struct {
 	// Before are the older ones, also where the newest come first. With either, records are in the order that RunContext tells. A limit counts
 	// matches: what stands around the last one is put out, and is context, whether it matches or not.
 	Before, After int
-	// Brute reads every block, whatever the filters say.
+	// Brute reads every block, whatever filters say, and whatever segments say that they replace.
 	Brute bool
 	// MaxBytes is how much the query may read from the bucket; it fails with a TooMuchError if it would be more. What a limit
 	// may save is not foreseen. 0: no bound.

@@ -350,6 +350,56 @@ func TestCompactedUnderway(t *testing.T) {
 	}
 }
 
+// What compaction has replaced, and left for the grace, is not read as long as what replaces it can be.
+func TestReplaced(t *testing.T) {
+	for seed := range uint64(20) {
+		rnd := rand.New(rand.NewPCG(seed, 17))
+		mem := objstore.NewMemory("test", time.Now)
+		all := querytest.World(rnd, 1000, 20)
+		var keys []string
+		parts := make([][]querytest.Entry, 5)
+		for _, e := range all {
+			i := rnd.IntN(len(parts))
+			parts[i] = append(parts[i], e)
+		}
+		for _, part := range parts {
+			keys = append(keys, querytest.Store(t, mem, "web", 0, 500, part)...)
+		}
+		merged := querytest.Replace(t, mem, "web", 1, 900, all, keys)
+		if seed%3 == 0 { // once more
+			merged = querytest.Replace(t, mem, "web", 2, 700, all, merged)
+		}
+		q := Query{Topic: "web", Range: everything(), Newest: seed%2 == 1}
+		want, _ := naive(all, q, match.Pattern{})
+		have, ans := ask(t, newEngine(t, Config{Bucket: mem}), q)
+		same(t, want, have)
+		if s := ans.Stats; s.Blocks.Replaced == 0 || s.Records.Duplicates != 0 || s.Records.Scanned != int64(len(all)) || s.Listings != 1 || ans.Partial() {
+			t.Fatalf("%+v %v", s, ans.Problems)
+		}
+		q.Brute = true
+		have, ans = ask(t, newEngine(t, Config{Bucket: mem}), q)
+		same(t, want, have)
+		if s := ans.Stats; s.Blocks.Replaced != 0 || s.Records.Duplicates < int64(len(all)) {
+			t.Fatalf("brute: %+v", s)
+		}
+		q.Brute = false
+		// One of them is damaged: its records are found in what it replaces, and the answer says what could not be read.
+		key := merged[rnd.IntN(len(merged))]
+		data := content(t, mem, key)
+		for i := range len(data) / 4 {
+			data[i] ^= 0xff
+		}
+		if err := mem.Put(t.Context(), key, bytes.NewReader(data), int64(len(data))); err != nil {
+			t.Fatal(err)
+		}
+		have, ans = ask(t, newEngine(t, Config{Bucket: mem}), q)
+		same(t, want, have)
+		if len(ans.Problems) == 0 || slices.ContainsFunc(ans.Problems, func(p Problem) bool { return p.Key != key }) {
+			t.Fatalf("seed %d, %s: problems: %v, %+v", seed, key, ans.Problems, ans.Stats)
+		}
+	}
+}
+
 func TestCompactedWhileCounting(t *testing.T) {
 	mem := objstore.NewMemory("test", time.Now)
 	all := lines(1, querytest.Day0, 1000)

@@ -133,7 +133,7 @@ func compactedUnderway(t testing.TB, mem objstore.Bucket, keys []string, all []q
 	return &bucketFunc{Bucket: mem, get: func(ctx context.Context, key string, off int64, p []byte) (int, error) {
 		if gets.Add(1) > reads {
 			once.Do(func() {
-				querytest.Store(t, mem, "web", 1, 900, all)
+				querytest.Replace(t, mem, "web", 1, 900, all, keys)
 				for _, k := range keys {
 					if err := mem.Delete(context.Background(), k); err != nil {
 						t.Error(err)

@@ -139,7 +139,9 @@ func makePlan(listed []objstore.Info, topic string, r Range, descending bool) pl
 		}
 	}
 	slices.SortFunc(p.candidates, func(a, b candidate) int {
-		return cmp.Or(order(a.name.First, a.name.Last, b.name.First, b.name.Last, descending), strings.Compare(a.key, b.key))
+		return cmp.Or(order(a.name.First, a.name.Last, b.name.First, b.name.Last, descending),
+			int(b.name.Generation)-int(a.name.Generation), // what replaces others before these
+			strings.Compare(a.key, b.key))
 	})
 	slices.SortFunc(p.foreign, func(a, b Problem) int { return strings.Compare(a.Key, b.Key) })
 	return p

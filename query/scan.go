@@ -74,6 +74,8 @@ type scan struct {
 	group   sync.WaitGroup
 	ctx     context.Context // of the goroutines of one scan; ends with it
 
+	segments map[string]*source // by key
+
 	pieces   bool // a piece was found; of the merging goroutine, as is what follows
 	loaded   int64
 	unpacker *segment.Decoder
@@ -103,7 +105,7 @@ func newScan(r *run, gone map[string]bool, final bool) *scan {
 	return sc
 }
 
-// movedError says that an object is not there that was listed.
+// movedError says that an object is not there that was listed, or that one cannot be read that takes the place of others.
 type movedError struct{ key string }
 
 func (e *movedError) Error() string { return "object " + e.key + " has gone" }
@@ -111,8 +113,10 @@ func (e *movedError) Error() string { return "object " + e.key + " has gone" }
 // merge puts the records of segments and batches into the sink of the query, merged.
 func (sc *scan) merge(ctx context.Context, candidates []candidate, hot []*source) error {
 	var sources []*source
+	sc.segments = make(map[string]*source, len(candidates))
 	for _, c := range candidates {
-		sources = append(sources, &source{sc: sc, candidate: c, first: c.name.First, last: c.name.Last})
+		s := &source{sc: sc, candidate: c, first: c.name.First, last: c.name.Last}
+		sources, sc.segments[c.key] = append(sources, s), s
 	}
 	for _, h := range hot {
 		if sc.q.Range.Overlaps(h.first, h.last) {
@@ -170,6 +174,8 @@ type source struct {
 	tables int64           // bytes of seg, as it was opened
 	kept   segment.Set     // the blocks that its filter leaves; nil: all
 	wanted map[uint64]bool // the sessions of the sources that the query wants; nil: all
+	claims []claim         // what of this one is in others; the dispatcher's, until it has made the tasks
+	hides  bool            // blocks of others may be left out since this one has what is in them
 
 	ready chan struct{} // closed when tasks is set
 	tasks []*task       // in the merge's order
@@ -183,6 +189,17 @@ type source struct {
 	cur  *task
 	part segment.Block // of cur, if that is packed
 	told bool          // the merge knows where the first task begins
+}
+
+// claim says of a segment that its records above after, up to through, are in another one, of a later generation.
+type claim struct {
+	after, through ulid.ULID
+	blocks         []segment.BlockInfo // of the other one
+}
+
+// holds tells that the records of a block are in the other segment: as many as there are of them, at least, or it would hide some that it lacks.
+func (c claim) holds(b segment.BlockInfo) bool {
+	return c.after.Compare(b.First) < 0 && b.Last.Compare(c.through) <= 0 && segment.RecordsWithin(c.blocks, b.First, b.Last) >= int64(b.Records)
 }
 
 // task is a block to be fetched, decoded and matched.
@@ -332,10 +349,11 @@ func (s *source) fail(p Problem) error {
 		return err
 	}
 	p.Key = s.key
-	if errors.Is(p.Err, objstore.ErrNotFound) {
-		if !s.sc.final && !s.sc.gone[s.key] {
-			return &movedError{s.key}
-		}
+	lost := errors.Is(p.Err, objstore.ErrNotFound)
+	if (lost || s.hides) && !s.sc.final && !s.sc.gone[s.key] {
+		return &movedError{s.key}
+	}
+	if lost {
 		p.Err = fmt.Errorf("%w: %w", ErrGone, p.Err)
 	}
 	s.sc.ans.note(p)
@@ -530,6 +548,7 @@ func (sc *scan) reach(s *source) bool {
 	s.tasks = []*task{}
 	if s.err == nil {
 		s.wanted = sc.q.Sources.of(s.seg.Sources)
+		sc.replace(s)
 		for info := range s.blocks {
 			s.tasks = append(s.tasks, &task{
 				info: info, bound: sc.edge(info.First, info.Last),
@@ -538,6 +557,7 @@ func (sc *scan) reach(s *source) bool {
 			})
 		}
 	}
+	s.claims = nil
 	if sc.q.Newest {
 		slices.Reverse(s.tasks)
 	}
@@ -545,14 +565,36 @@ func (sc *scan) reach(s *source) bool {
 	return true
 }
 
+// replace tells the segments that s replaces. They are still there for queries that began before it was. The dispatcher reaches it before
+// them: none of them begins before it, as the query goes.
+func (sc *scan) replace(s *source) {
+	if sc.q.Brute || sc.gone[s.key] { // it could not be read before: what it replaces may be all there is
+		return
+	}
+	l := s.seg.Lineage
+	for _, key := range l.Replaces {
+		if other := sc.segments[key]; other != nil && other.name.Generation < s.name.Generation {
+			other.claims = append(other.claims, claim{l.After, l.Through, s.seg.Blocks})
+			s.hides = true
+		}
+	}
+}
+
+// elsewhere tells that the records of a block are in another segment.
+func (s *source) elsewhere(b segment.BlockInfo) bool {
+	return slices.ContainsFunc(s.claims, func(c claim) bool { return c.holds(b) })
+}
+
 // blocks yields the blocks of s that the query has to read, and notes how many are left out.
 func (s *source) blocks(yield func(segment.BlockInfo) bool) {
-	var skipped, pruned int
+	var skipped, pruned, replaced int
 	none := s.wanted != nil && len(s.wanted) == 0
 	for i, info := range s.seg.Blocks {
 		switch {
 		case !s.sc.q.Range.Overlaps(info.First, info.Last):
 			skipped++
+		case s.elsewhere(info):
+			replaced++
 		case none || s.kept != nil && !s.kept.Has(i):
 			pruned++
 		case !yield(info):
@@ -562,6 +604,7 @@ func (s *source) blocks(yield func(segment.BlockInfo) bool) {
 	s.sc.meter.add(func(st *Stats) {
 		st.Blocks.Total += len(s.seg.Blocks)
 		st.Blocks.OutOfRange += skipped
+		st.Blocks.Replaced += replaced
 		st.Blocks.Pruned += pruned
 	})
 }

@@ -120,9 +120,10 @@ type SegmentStats struct {
 type BlockStats struct {
 	Total      int `json:"total"`
 	OutOfRange int `json:"out_of_range"`
-	Pruned     int `json:"pruned"`  // by a filter
-	Read       int `json:"read"`    // fetched and decoded
-	Matched    int `json:"matched"` // of these, with at least one record found
+	Replaced   int `json:"replaced"` // by blocks of other segments, which compaction wrote
+	Pruned     int `json:"pruned"`   // by a filter
+	Read       int `json:"read"`     // fetched and decoded
+	Matched    int `json:"matched"`  // of these, with at least one record found
 }
 
 // RecordStats counts records.

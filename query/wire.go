@@ -253,6 +253,7 @@ func (s *SegmentStats) add(t SegmentStats) {
 func (s *BlockStats) add(t BlockStats) {
 	s.Total += t.Total
 	s.OutOfRange += t.OutOfRange
+	s.Replaced += t.Replaced
 	s.Pruned += t.Pruned
 	s.Read += t.Read
 	s.Matched += t.Matched

@@ -368,7 +368,7 @@ func TestStats(t *testing.T) {
 	}
 	for _, want := range []string{
 		"segments   1 listed, 1 in range, 1 opened\n",
-		"blocks     1: 0 out of range, 0 pruned by filters, 1 read (1 of them matched), 0 not needed\n",
+		"blocks     1: 0 out of range, 0 replaced by compacted ones, 0 pruned by filters, 1 read (1 of them matched), 0 not needed\n",
 		`filters    not asked: the pattern needs no six bytes in a row; a record must hold "two"`,
 		"records    2 scanned, 1 found, 0 duplicates removed, 0 pieces\n",
 		"requests   1 range reads, 1 pages of listings\n",

@@ -112,7 +112,7 @@ func (e *erasing) Write(b []byte) (int, error) {
 func progressLine(s query.Stats, found int64, took time.Duration, width int) string {
 	b := s.Blocks
 	line := fmt.Sprintf("%d s: %s found, %d of %d blocks, %s read", int(took.Seconds()), count(found, "record", "records"),
-		b.OutOfRange+b.Pruned+b.Read, b.Total, size(s.Requests.Fetched+s.Requests.Cached))
+		b.OutOfRange+b.Replaced+b.Pruned+b.Read, b.Total, size(s.Requests.Fetched+s.Requests.Cached))
 	switch {
 	case s == (query.Stats{}): // a server is asked
 		line = fmt.Sprintf("%d s: %s found", int(took.Seconds()), count(found, "record", "records"))

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"slices"
 
 	"github.com/oklog/ulid/v2"
 )
@@ -161,6 +162,18 @@ func decodeSources(p []byte) ([]uint64, Sources, error) {
 		return nil, nil, fmt.Errorf("sources table: %w", d.err)
 	}
 	return sessions, of, nil
+}
+
+// RecordsWithin is how many records the blocks of a segment have at most from one ID to another, both included.
+func RecordsWithin(blocks []BlockInfo, first, last ulid.ULID) (n int64) {
+	at, _ := slices.BinarySearchFunc(blocks, first, func(b BlockInfo, id ulid.ULID) int { return b.Last.Compare(id) })
+	for _, b := range blocks[at:] {
+		if b.First.Compare(last) > 0 {
+			break
+		}
+		n += int64(b.Records)
+	}
+	return n
 }
 
 // Lineage tells what a segment replaces: of each of the segments named, the records with IDs above After, up to Through, are

@@ -100,15 +100,32 @@ func Block(entries []Entry) *segment.Block {
 
 // Encode makes segments of entries, one for each day, with blocks of blockSize. Those of an odd size have no filter.
 func Encode(t testing.TB, generation uint8, blockSize int, entries []Entry) iter.Seq2[segment.Name, []byte] {
+	return encode(t, generation, blockSize, entries, nil)
+}
+
+// encode is Encode for segments that replace those with the keys.
+func encode(t testing.TB, generation uint8, blockSize int, entries []Entry, keys []string) iter.Seq2[segment.Name, []byte] {
 	return func(yield func(segment.Name, []byte) bool) {
 		t.Helper()
 		entries = slices.Clone(entries)
 		slices.SortFunc(entries, ByID)
-		d, err := segment.NewDays(segment.WriterConfig{BlockSize: blockSize, Generation: generation, Filter: blockSize%2 == 0}, 1<<30,
-			func(name segment.Name, data []byte) error {
-				yield(name, slices.Clone(data))
-				return nil
-			})
+		w, err := segment.NewWriter(segment.WriterConfig{BlockSize: blockSize, Generation: generation, Filter: blockSize%2 == 0})
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg := segment.DaysConfig{MaxText: 1 << 30, Emit: func(name segment.Name, data []byte) error {
+			yield(name, slices.Clone(data))
+			return nil
+		}}
+		if keys != nil {
+			var after ulid.ULID
+			cfg.Lineage = func(last ulid.ULID, _ bool) segment.Lineage {
+				l := segment.Lineage{After: after, Through: last, Replaces: keys}
+				after = last
+				return l
+			}
+		}
+		d, err := w.Days(cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -126,7 +143,18 @@ func Encode(t testing.TB, generation uint8, blockSize int, entries []Entry) iter
 // Store writes what Encode makes, and returns the keys.
 func Store(t testing.TB, b objstore.Bucket, topic string, generation uint8, blockSize int, entries []Entry) (keys []string) {
 	t.Helper()
-	for name, data := range Encode(t, generation, blockSize, entries) {
+	return put(t, b, topic, Encode(t, generation, blockSize, entries))
+}
+
+// Replace writes segments in the place of those with the keys, as compaction does: they hold all entries of these.
+func Replace(t testing.TB, b objstore.Bucket, topic string, generation uint8, blockSize int, entries []Entry, keys []string) []string {
+	t.Helper()
+	return put(t, b, topic, encode(t, generation, blockSize, entries, keys))
+}
+
+func put(t testing.TB, b objstore.Bucket, topic string, segments iter.Seq2[segment.Name, []byte]) (keys []string) {
+	t.Helper()
+	for name, data := range segments {
 		key := name.Key(topic)
 		if err := b.Put(t.Context(), key, bytes.NewReader(data), int64(len(data))); err != nil {
 			t.Fatal(err)
