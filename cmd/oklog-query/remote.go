@@ -217,8 +217,11 @@ func (r *remote) Hint(ctx context.Context, q question) string {
 
 // explainServer names the flags that an error of a server is about.
 func explainServer(err error) error {
-	if errors.Is(err, client.ErrRefused) {
-		return fmt.Errorf("%w (--token-file, --server-ca)", err)
+	switch {
+	case errors.Is(err, client.ErrRefused):
+		return fmt.Errorf("%w (--token-file)", err)
+	case errors.Is(err, client.ErrUntrusted):
+		return fmt.Errorf("%w (--server-ca)", err)
 	}
 	return err
 }

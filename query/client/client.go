@@ -29,6 +29,8 @@ var (
 	ErrDown = errors.New("not available")
 	// ErrRefused says that the token is missing, unknown, or not good for this.
 	ErrRefused = errors.New("refused")
+	// ErrUntrusted says that nobody known vouches for the server's certificate.
+	ErrUntrusted = errors.New("not trusted")
 	// ErrCut says that an answer ended before its end.
 	ErrCut = errors.New("the answer was cut off")
 	// ErrForeign says that what answers is no oklog server.
@@ -454,7 +456,7 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 	var verify *tls.CertificateVerificationError
 	switch {
 	case errors.As(err, &verify):
-		return c.explain(fmt.Errorf("%w: its certificate is not trusted: %w: name the file of its authority, or look at the URL", ErrRefused, err))
+		return c.explain(fmt.Errorf("%w: its certificate: %w: name the file of its authority, or look at the URL", ErrUntrusted, err))
 	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
 		return c.explain(fmt.Errorf("%w: it speaks no TLS: use http://", ErrForeign))
 	case strings.Contains(err.Error(), "malformed HTTP response"):

@@ -247,7 +247,7 @@ func TestUnreachable(t *testing.T) {
 	secure.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
 	secure.StartTLS()
 	defer secure.Close()
-	f(Config{URL: secure.URL}, ErrRefused, "certificate is not trusted")
+	f(Config{URL: secure.URL}, ErrUntrusted, "its certificate")
 	ca := filepath.Join(t.TempDir(), "ca.pem")
 	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw}), 0o600); err != nil {
 		t.Fatal(err)
