@@ -21,8 +21,8 @@ type node struct {
 }
 
 const (
-	// So many grams of a literal are asked for at most, spread evenly: more hardly tell more. Fewer if
-	// there are many literals.
+	// So many grams of a literal are asked for at most, spread evenly: more hardly tell more. Fewer if there are many literals of its kind:
+	// those in any case are often many that stand for escapes in one that is not.
 	gramsEach, gramsEachOfMany = 12, 6
 	manyLiterals               = 32
 )
@@ -30,9 +30,13 @@ const (
 // newSieve makes a sieve; nil if no block can be told from another by the expression.
 func newSieve(e *required.Expr) *sieve {
 	s := &sieve{}
-	each := gramsEach
-	if countLiterals(e) > manyLiterals {
-		each = gramsEachOfMany
+	var exact, folded int
+	countLiterals(e, &exact, &folded)
+	each := func(l required.Literal) int {
+		if l.Fold && folded > manyLiterals || !l.Fold && exact > manyLiterals {
+			return gramsEachOfMany
+		}
+		return gramsEach
 	}
 	if s.root = s.node(e, each, map[segment.Gram]int{}); s.root == nil {
 		return nil
@@ -40,24 +44,25 @@ func newSieve(e *required.Expr) *sieve {
 	return s
 }
 
-func countLiterals(e *required.Expr) int {
-	if e.Op == required.OpLit {
-		return 1
+func countLiterals(e *required.Expr, exact, folded *int) {
+	switch {
+	case e.Op == required.OpLit && e.Lit.Fold:
+		*folded++
+	case e.Op == required.OpLit:
+		*exact++
 	}
-	n := 0
 	for _, sub := range e.Sub {
-		n += countLiterals(sub)
+		countLiterals(sub, exact, folded)
 	}
-	return n
 }
 
 // node makes the node of an expression; nil is true of every block.
-func (s *sieve) node(e *required.Expr, each int, places map[segment.Gram]int) *node {
+func (s *sieve) node(e *required.Expr, each func(required.Literal) int, places map[segment.Gram]int) *node {
 	switch e.Op {
 	case required.OpNone:
 		return &node{op: required.OpOr}
 	case required.OpLit:
-		return s.leaf(e.Lit, each, places)
+		return s.leaf(e.Lit, each(e.Lit), places)
 	case required.OpAnd:
 		n := &node{op: e.Op}
 		for _, sub := range e.Sub {

@@ -168,10 +168,12 @@ func need(text string) *required.Expr {
 }
 
 // contexts are texts of which a record holds one that holds a piece of a string, behind before, with an escape in it: the first
-// escape, with what is before it, and behind it as much as is needed. It may be in either case.
+// escape, with what is right before it, and behind it as much as is needed. It may be in either case. They are short: what does not reach into the
+// escape may be in every block.
 func contexts(before, piece string) (all []string) {
 	for i := range len(piece) {
-		text := before + piece[:i] + escape(piece[i])
+		text := before + piece[:i]
+		text = text[max(0, len(text)-leastContext+len(escape(0))):] + escape(piece[i])
 		for k := i + 1; len(text) < leastContext && k < len(piece); k++ {
 			all = append(all, text+escape(piece[k]))
 			text += piece[k : k+1]
