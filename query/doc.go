@@ -58,7 +58,7 @@
 // Histogram counts by time, Engine.SourcesOf and Topics tell what there is, and Engine.Estimate what a query would read. What only needs
 // a Runner, as Histogram does, also works with one that has its engines elsewhere. The examples show it whole.
 //
-// To read it: request.go and engine.go (what is asked, and how an answer comes about), plan.go, open.go, scan.go, pick.go; context.go, lane.go,
+// To read it: request.go and engine.go (what is asked, and how an answer comes about), plan.go, open.go, input.go, scan.go, pick.go; context.go, lane.go,
 // walk.go, view.go, batch.go; then what looks at segments without their blocks, lookup.go, survey.go and topics.go.
 //
 // It does not know who publishes records or how (Hot is all that it sees of that), prints nothing and retries
