@@ -21,8 +21,8 @@ type node struct {
 }
 
 const (
-	// So many grams of a literal are asked for at most, spread evenly: more hardly tell more. Fewer if there are many literals of its kind:
-	// those in any case are often many that stand for escapes in one that is not.
+	// So many grams of a literal are asked for at most, spread evenly: more hardly tell more. Fewer if there are many of its kind, exact or in any
+	// case: an exact one may come with dozens that stand for escapes in it.
 	gramsEach, gramsEachOfMany = 12, 6
 	manyLiterals               = 32
 )
