@@ -70,8 +70,8 @@ type Query struct {
 	MaxBytes int64
 	// CountOnly leaves out emit: only Answer.Count is wanted.
 	CountOnly bool
-	// IDsOnly puts out records without their texts: IDs, sources and what belongs together. Where nothing is looked for in the texts they
-	// are not decompressed.
+	// IDsOnly puts out records without their texts, and without context: IDs, sources and what belongs together. Where nothing is looked for in
+	// the texts they are not decompressed.
 	IDsOnly bool
 	// Idle, if set, is called when the query is about to wait: a good moment to flush what emit has put
 	// into a buffer. It is called by the goroutine that calls emit.
@@ -217,9 +217,14 @@ func lend(from *sync.Pool, n int) *[]byte {
 // maxListings bounds how often a query begins anew since objects have gone.
 const maxListings = 4
 
+// HasContext tells that what stands around records is put out, too.
+func (q *Query) HasContext() bool {
+	return (q.Before != 0 || q.After != 0) && !q.CountOnly && !q.IDsOnly
+}
+
 // Run implements Runner.
 func (e *Engine) Run(ctx context.Context, q Query, emit func(Record) error) (*Answer, error) {
-	if (q.Before != 0 || q.After != 0) && !q.CountOnly {
+	if q.HasContext() {
 		return e.runContext(ctx, q, emit)
 	}
 	return e.runWith(ctx, q, emit, nil, nil)

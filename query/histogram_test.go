@@ -119,7 +119,7 @@ func TestBareBlocks(t *testing.T) {
 	b := objstore.NewMemory("test", time.Now)
 	querytest.Store(t, b, "web", 1, 4000, all)
 	e := newEngine(t, Config{Bucket: b})
-	for _, q := range []Query{{IDsOnly: true}, {CountOnly: true}, {IDsOnly: true, Newest: true}, {IDsOnly: true, Limit: 20}} {
+	for _, q := range []Query{{IDsOnly: true}, {CountOnly: true}, {IDsOnly: true, Newest: true}, {IDsOnly: true, Limit: 20}, {IDsOnly: true, Before: 2, After: 1}} {
 		q.Topic, q.Range = "web", everything()
 		ans, err := e.Run(t.Context(), q, func(r Record) error {
 			if len(r.Text) > 0 || len(r.Source) == 0 {

@@ -34,6 +34,7 @@ type Request struct {
 	// Before and After are how many records of the same source are put out around each that matches.
 	Before, After int
 	CountOnly     bool
+	IDsOnly       bool // records without their texts, and without context
 
 	Brute    bool
 	MaxBytes int64
@@ -67,7 +68,7 @@ func paramError(param, format string, v ...any) error {
 func (r *Request) Compile(now time.Time) (Query, error) {
 	q := Query{
 		Topic: r.Topic, Newest: r.Newest, Limit: r.Limit, Before: r.Before, After: r.After,
-		CountOnly: r.CountOnly, Brute: r.Brute, MaxBytes: r.MaxBytes,
+		CountOnly: r.CountOnly, IDsOnly: r.IDsOnly, Brute: r.Brute, MaxBytes: r.MaxBytes,
 	}
 	if r.Topic == "" {
 		return q, paramError("topic", "--topic is missing: say which topic to search, such as --topic web, or set OKLOG_TOPIC")

@@ -210,6 +210,7 @@ func parseOptions(c *cli.Context, sc screen, now time.Time, log *slog.Logger) (o
 	opts.explicit = len(c.StringSlice("e")) > 0
 	r := &opts.request
 	r.CountOnly = opts.show == showCount || opts.show == showNothing
+	r.IDsOnly = opts.show == showSources || opts.show == showSourceCounts
 	switch opts.show {
 	case showNothing:
 		r.Limit = 1 // that there is one is enough
@@ -222,7 +223,6 @@ func parseOptions(c *cli.Context, sc screen, now time.Time, log *slog.Logger) (o
 	if opts.query, err = r.Compile(now); err != nil {
 		return opts, err
 	}
-	opts.query.IDsOnly = opts.show == showSources || opts.show == showSourceCounts
 	return opts, opts.parseCost(c)
 }
 

@@ -61,6 +61,10 @@ func TestQuery(t *testing.T) {
 	if have, end := r.texts(t); len(have) > 0 || end.Count != 250 || end.Cursor != "" || !strings.Contains(end.Required, "status=200") {
 		t.Errorf("%q %+v", have, end)
 	}
+	r = get(t, s.URL+wire.Query+"?topic=web&ids_only=true&before=3&pattern=line+77+")
+	if have, end := r.texts(t); !slices.Equal(have, []string{""}) || end.Count != 1 || end.Cursor == "" {
+		t.Errorf("%q %+v", have, end)
+	}
 }
 
 func TestBadRequests(t *testing.T) {

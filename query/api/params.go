@@ -106,6 +106,7 @@ func queryParams() []param {
 		contextParam("before", func(a *asked) *int { return &a.Before }),
 		contextParam("after", func(a *asked) *int { return &a.After }),
 		flagParam("count", func(a *asked) *bool { return &a.CountOnly }),
+		flagParam("ids_only", func(a *asked) *bool { return &a.IDsOnly }),
 		param{"cursor", text, func(a *asked, v []string, _ int64) error {
 			id, err := ulid.ParseStrict(strings.ToUpper(v[0]))
 			if err != nil {

@@ -63,7 +63,7 @@ func shape(x *exchange, q query.Query) string {
 		long = !slices.ContainsFunc(p.Texts, func(text string) bool { return len(text) < gram })
 	}
 	return fmt.Sprint(x.r.Method, x.route.path, " ", q.Topic, bits.Len64(q.Range.To.Time()-q.Range.From.Time()), q.Pattern == nil, long, regex, invert, q.Where != nil, q.Sources != nil,
-		q.Limit > 0, q.Newest, q.CountOnly, q.Brute)
+		q.Limit > 0, q.Newest, q.CountOnly, q.IDsOnly, q.Brute)
 }
 
 // gram is how long a text has to be for filters to be asked.

@@ -298,7 +298,7 @@ func queryValues(r query.Request) url.Values {
 			v.Set(name, strconv.FormatInt(n, 10))
 		}
 	}
-	for name, set := range map[string]bool{"newest": r.Newest, "count": r.CountOnly} {
+	for name, set := range map[string]bool{"newest": r.Newest, "count": r.CountOnly, "ids_only": r.IDsOnly} {
 		if set {
 			v.Set(name, "true")
 		}

@@ -174,7 +174,7 @@ func (s *Spreader) Run(ctx context.Context, q query.Query, emit func(query.Recor
 	if s.alone() || q.Range.Empty() || emit == nil && !q.CountOnly {
 		return s.cfg.Engine.Run(ctx, q, emit)
 	}
-	if (q.Before != 0 || q.After != 0) && !q.CountOnly {
+	if q.HasContext() {
 		return query.RunContext(ctx, s, s.cfg.Engine, q, emit)
 	}
 	q.Before, q.After = 0, 0
