@@ -383,6 +383,18 @@ func TestReplaced(t *testing.T) {
 			t.Fatalf("brute: %+v", s)
 		}
 		q.Brute = false
+		// Some have been deleted, but a bucket that was away still lists them.
+		deleted := &bucketFunc{Bucket: mem, get: func(ctx context.Context, key string, off int64, p []byte) (int, error) {
+			if slices.Contains(keys, key) {
+				return 0, objstore.ErrNotFound
+			}
+			return mem.Get(ctx, key, off, p)
+		}}
+		have, ans = ask(t, newEngine(t, Config{Bucket: deleted}), q)
+		same(t, want, have)
+		if ans.Partial() || ans.Stats.Listings != 1 {
+			t.Fatalf("seed %d: %d listings, problems: %v", seed, ans.Stats.Listings, ans.Problems)
+		}
 		// One of them is damaged: its records are found in what it replaces, and the answer says what could not be read.
 		key := merged[rnd.IntN(len(merged))]
 		data := content(t, mem, key)

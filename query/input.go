@@ -61,9 +61,10 @@ type claim struct {
 	blocks         []segment.BlockInfo // of the other one
 }
 
-// holds tells that the records of a block are in the other segment: as many as there are of them, at least, or it would hide some that it lacks.
-func (c claim) holds(b segment.BlockInfo) bool {
-	return c.after.Compare(b.First) < 0 && b.Last.Compare(c.through) <= 0 && segment.RecordsWithin(c.blocks, b.First, b.Last) >= int64(b.Records)
+// holds tells that the records from first to last are in the other segment: as many as there are of them, at least, or it would hide some that
+// it lacks.
+func (c claim) holds(first, last ulid.ULID, records int64) bool {
+	return c.after.Compare(first) < 0 && last.Compare(c.through) <= 0 && segment.RecordsWithin(c.blocks, first, last) >= records
 }
 
 // task is a block to be fetched, decoded and matched.
@@ -224,9 +225,9 @@ func (s *source) head() ulid.ULID {
 	return s.sc.edge(s.first, s.last)
 }
 
-// elsewhere tells that the records of a block are in another segment.
-func (s *source) elsewhere(b segment.BlockInfo) bool {
-	return slices.ContainsFunc(s.claims, func(c claim) bool { return c.holds(b) })
+// elsewhere tells that the records of s from first to last, so many, are in another segment.
+func (s *source) elsewhere(first, last ulid.ULID, records int64) bool {
+	return slices.ContainsFunc(s.claims, func(c claim) bool { return c.holds(first, last, records) })
 }
 
 // blocks yields the blocks of s that the query has to read, and notes how many are left out.
@@ -237,7 +238,7 @@ func (s *source) blocks(yield func(segment.BlockInfo) bool) {
 		switch {
 		case !s.sc.q.Range.Overlaps(info.First, info.Last):
 			skipped++
-		case s.elsewhere(info):
+		case s.elsewhere(info.First, info.Last, int64(info.Records)):
 			replaced++
 		case none || s.kept != nil && !s.kept.Has(i):
 			pruned++

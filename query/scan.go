@@ -3,6 +3,7 @@ package query
 import (
 	"container/heap"
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -336,7 +337,10 @@ func (sc *scan) reach(s *source) bool {
 		}
 	}
 	s.tasks = []*task{}
-	if s.err == nil {
+	switch {
+	case errors.Is(s.err, objstore.ErrNotFound) && s.elsewhere(s.first, s.last, s.name.Records):
+		s.err = nil // that is why it was deleted, though perhaps not in each bucket that lists it
+	case s.err == nil:
 		s.wanted = sc.q.Sources.of(s.seg.Sources)
 		sc.replace(s)
 		for info := range s.blocks {
