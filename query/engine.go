@@ -332,8 +332,8 @@ func (r *run) answer(ctx context.Context) error {
 	}
 }
 
-// pass lists, reads and merges once. It returns the key of an object that was listed and is not there any
-// more, unless it was so before, which is a problem of the answer.
+// pass lists, reads and merges once. It returns the key of an object without which it has to be done anew (see anewError), unless
+// that was so before, which is a problem of the answer.
 func (r *run) pass(ctx context.Context, hot []*source, gone map[string]bool, final bool) (missing string, err error) {
 	if r.q.Range.Empty() {
 		return "", nil
@@ -349,8 +349,8 @@ func (r *run) pass(ctx context.Context, hot []*source, gone map[string]bool, fin
 		}
 	}
 	err = sc.merge(ctx, candidates, hot)
-	if moved, ok := errors.AsType[*movedError](err); ok {
-		return moved.key, nil
+	if e, ok := errors.AsType[*anewError](err); ok {
+		return e.key, nil
 	}
 	return "", err
 }

@@ -328,12 +328,16 @@ func TestHotProblems(t *testing.T) {
 	}
 }
 
+// stage is a world of its own for each seed, and an empty bucket for it.
+func stage(seed, salt uint64) (*rand.Rand, *objstore.Memory, []querytest.Entry) {
+	rnd := rand.New(rand.NewPCG(seed, salt))
+	return rnd, objstore.NewMemory("test", time.Now), querytest.World(rnd, 1000, 20)
+}
+
 // A compactor replaces segments under a running query: the query lists again and misses and repeats nothing.
 func TestCompactedUnderway(t *testing.T) {
 	for seed := range uint64(20) {
-		rnd := rand.New(rand.NewPCG(seed, 9))
-		mem := objstore.NewMemory("test", time.Now)
-		all := querytest.World(rnd, 1000, 20)
+		rnd, mem, all := stage(seed, 9)
 		var keys []string
 		for chunk := range slices.Chunk(all, 100) {
 			keys = append(keys, querytest.Store(t, mem, "web", 0, 500, chunk)...)
@@ -353,9 +357,7 @@ func TestCompactedUnderway(t *testing.T) {
 // What compaction has replaced, and left for the grace, is not read as long as what replaces it can be.
 func TestReplaced(t *testing.T) {
 	for seed := range uint64(20) {
-		rnd := rand.New(rand.NewPCG(seed, 17))
-		mem := objstore.NewMemory("test", time.Now)
-		all := querytest.World(rnd, 1000, 20)
+		rnd, mem, all := stage(seed, 17)
 		var keys []string
 		parts := make([][]querytest.Entry, 5)
 		for _, e := range all {

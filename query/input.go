@@ -208,7 +208,7 @@ func (s *source) fail(p Problem) error {
 	p.Key = s.key
 	lost := errors.Is(p.Err, objstore.ErrNotFound)
 	if (lost || s.hides) && !s.sc.final && !s.sc.gone[s.key] {
-		return &movedError{s.key}
+		return &anewError{s.key}
 	}
 	if lost {
 		p.Err = fmt.Errorf("%w: %w", ErrGone, p.Err)

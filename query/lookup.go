@@ -119,11 +119,11 @@ func (r *run) survey(ctx context.Context, anew func(), visit func(*source)) erro
 			}
 			return nil
 		})
-		moved, ok := errors.AsType[*movedError](err)
+		missing, ok := errors.AsType[*anewError](err)
 		if !ok {
 			return err
 		}
-		gone[moved.key] = true
+		gone[missing.key] = true
 	}
 }
 

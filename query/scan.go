@@ -98,10 +98,11 @@ func newScan(r *run, gone map[string]bool, final bool) *scan {
 	return sc
 }
 
-// movedError says that an object is not there that was listed, or that one cannot be read that takes the place of others.
-type movedError struct{ key string }
+// anewError says that a query has to list anew, and go on without an object: it is not there though it was listed, or it cannot be read and
+// takes the place of others.
+type anewError struct{ key string }
 
-func (e *movedError) Error() string { return "object " + e.key + " has gone" }
+func (e *anewError) Error() string { return "object " + e.key + " cannot be read" }
 
 // merge puts the records of segments and batches into the sink of the query, merged.
 func (sc *scan) merge(ctx context.Context, candidates []candidate, hot []*source) error {

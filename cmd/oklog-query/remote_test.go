@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"log"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -147,10 +148,15 @@ func TestServerErrors(t *testing.T) {
 			t.Errorf("%q: have %s%s(%d)", ok, out, errs, code)
 		}
 	}
+	secure := httptest.NewUnstartedServer(http.NotFoundHandler())
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0) // of the handshake that is given up
+	secure.StartTLS()
+	defer secure.Close()
 	for _, c := range []struct {
 		args []string
 		want string // part of it
 	}{
+		{args("--server", secure.URL), "(--server-ca)"},
 		{args("--server", server), "(--token-file)"},
 		{args("--server", server, "--token", "wrong"), "(--token-file)"},
 		{args("--server", server, "--token-file", file("empty", "\n")), "want a token in it"},
