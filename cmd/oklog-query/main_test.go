@@ -434,7 +434,7 @@ func TestUnflushed(t *testing.T) {
 		}
 	}
 	_, errs, code = call(t, append(args, "--max-unflushed", "10B")...)
-	if code != exitTrouble || !strings.Contains(errs, ": raise --max-unflushed, or see whether ingesters are behind\n") {
+	if code != exitTrouble || !strings.Contains(errs, ": ask again in a moment, raise --max-unflushed (with --server it does not count), or see whether ingesters are behind\n") {
 		t.Errorf("have %q %d", errs, code)
 	}
 }

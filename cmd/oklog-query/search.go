@@ -215,7 +215,7 @@ func warnPartial(w io.Writer, ans *query.Answer) {
 	for _, p := range ans.Problems[:min(show, len(ans.Problems))] {
 		hint := ""
 		if errors.Is(p.Err, query.ErrHotTooLarge) {
-			hint = ": raise --max-unflushed, or see whether ingesters are behind"
+			hint = ": ask again in a moment, raise --max-unflushed (with --server it does not count), or see whether ingesters are behind"
 		}
 		fmt.Fprintf(w, "  %s%s\n", strings.ReplaceAll(p.String(), "\n", " "), hint)
 	}
