@@ -35,7 +35,7 @@ func RunContext(ctx context.Context, matches Runner, around *Engine, q Query, em
 	if err := q.checkContext(emit); err != nil {
 		return &Answer{}, err
 	}
-	c := &contextRun{run: &run{e: around, q: q, emit: emit, ans: &Answer{}, start: around.cfg.Now()}}
+	c := &contextRun{run: &run{e: around, q: q, emit: emit, ans: &Answer{}, start: around.cfg.Now()}, hot: &held{}}
 	return c.answer(ctx, matches)
 }
 
@@ -45,23 +45,24 @@ func (e *Engine) runContext(ctx context.Context, q Query, emit func(Record) erro
 		return &Answer{}, err
 	}
 	c := &contextRun{run: &run{e: e, q: q, emit: emit, ans: &Answer{}, start: e.cfg.Now()}, held: true}
-	var err error
-	if c.hot, err = c.holdHot(ctx); err != nil {
+	hot, err := c.holdHot(ctx)
+	if err != nil {
 		c.ans.Stats = c.meter.stats()
 		return c.ans, err
 	}
-	return c.answer(ctx, heldRunner{e, c.hot})
+	c.hot = hot
+	return c.answer(ctx, heldRunner{e, hot})
 }
 
 // heldRunner is an engine whose batches are held already.
 type heldRunner struct {
 	e   *Engine
-	hot []*source
+	hot *held
 }
 
 // Run implements Runner.
 func (h heldRunner) Run(ctx context.Context, q Query, emit func(Record) error) (*Answer, error) {
-	return h.e.runWith(ctx, q, emit, &held{h.hot}, nil)
+	return h.e.runWith(ctx, q, emit, h.hot, nil)
 }
 
 func (q *Query) checkContext(emit func(Record) error) error {
@@ -77,7 +78,7 @@ func (q *Query) checkContext(emit func(Record) error) error {
 // contextRun is a query with context. run is its second part, and counts what that costs.
 type contextRun struct {
 	*run
-	hot  []*source
+	hot  *held
 	held bool // hot is what there is
 	view *view
 
@@ -97,6 +98,7 @@ func (c *contextRun) answer(ctx context.Context, matches Runner) (*Answer, error
 	}
 	c.lanes = map[uint32]*lane{}
 	c.owing.c = c
+	defer func() { c.hot.letGo() }()
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -185,7 +187,7 @@ func (c *contextRun) chunk(ctx context.Context, next *chunk) error {
 			return err
 		}
 		var err error
-		if c.view, err = newView(ctx, c.run, c.hot); err != nil {
+		if c.view, err = newView(ctx, c.run, c.hot.sources); err != nil {
 			return err
 		}
 	}
@@ -219,10 +221,16 @@ func (c *contextRun) release() {
 	}
 }
 
-// hold holds the batches, unless they are held.
-func (c *contextRun) hold(ctx context.Context) (err error) {
-	if !c.held {
-		c.hot, err = c.holdHot(ctx)
+// hold holds the batches as they are now, unless they are those that the matches are found in.
+func (c *contextRun) hold(ctx context.Context) error {
+	if c.held {
+		return nil
 	}
-	return err
+	c.hot.letGo()
+	hot, err := c.holdHot(ctx)
+	if err != nil {
+		return err
+	}
+	c.hot = hot
+	return nil
 }

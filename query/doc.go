@@ -49,7 +49,7 @@
 //   - It streams: the first records are put out while the rest is being read, and a limit ends the reading.
 //   - What nobody looks at is not read or decompressed: texts where only IDs count (Query.IDsOnly, CountOnly), blocks where the ends of
 //     segments tell enough (Estimate, SourcesOf).
-//   - Memory is bounded by bytes (Config.MaxBytes, Config.MaxHotBytes), whatever the range; beyond that there is
+//   - Memory is bounded by bytes (Config.MaxBytes, Config.MaxHotBytes, Config.Spare), whatever the range; beyond that there is
 //     one packed block for each of the segments that overlap, of what was found in it. Context takes as much again, and some 300 bytes for each
 //     source with matches.
 //

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"runtime"
 	"slices"
 	"sync"
@@ -19,14 +18,6 @@ import (
 	"oklog/query/required"
 	"oklog/query/where"
 )
-
-// Hot tells which batches are published and not in a segment yet.
-type Hot interface {
-	// Unflushed yields the bodies of the topic's batches, each a small segment: every one that was
-	// published before the call and is not in a segment that a listing after the iteration shows. The
-	// bodies belong to the caller. An error is the last pair.
-	Unflushed(ctx context.Context, topic string) iter.Seq2[[]byte, error]
-}
 
 // Config is what an engine works with.
 type Config struct {
@@ -44,8 +35,10 @@ type Config struct {
 	// MaxBytes bounds what a query has in flight: blocks as they are fetched, and what was found
 	// in them. What goes beyond it, one block for each of the segments that overlap at some time, is packed. 0: 64 MiB.
 	MaxBytes int64
-	// MaxHotBytes bounds the unflushed batches of a query; beyond, the answer is partial. 0: 256 MiB.
+	// MaxHotBytes bounds the unflushed batches that a query holds. 0: 256 MiB. Beyond that it takes of Spare, then it holds only batches
+	// in which it finds something, if it looks for something; and if these are too many as well, the answer is partial.
 	MaxHotBytes int64
+	Spare       *Spare // what engines share; nil: nothing
 
 	Now func() time.Time // for Stats; nil: time.Now
 }
@@ -301,16 +294,17 @@ type run struct {
 }
 
 func (r *run) answer(ctx context.Context) error {
-	var hot []*source
-	var err error
-	if r.held != nil {
-		hot = r.held.sources
-	} else if hot, err = r.holdHot(ctx); err != nil {
-		return err
+	hot := r.held
+	if hot == nil {
+		var err error
+		if hot, err = r.holdHot(ctx); err != nil {
+			return err
+		}
+		defer hot.letGo()
 	}
 	gone := map[string]bool{} // objects that were listed and were not there
 	for n := 1; ; n++ {
-		missing, err := r.pass(ctx, hot, gone, n == maxListings)
+		missing, err := r.pass(ctx, hot.sources, gone, n == maxListings)
 		if err != nil {
 			return err
 		}
@@ -514,48 +508,4 @@ func (r *run) goesOn(p segment.Piece) bool { return r.q.GoesOn(p) }
 // joined tells whether rec is the piece next to the one put out last.
 func (r *run) joined(rec segment.Record) bool {
 	return r.any && r.q.Joins(r.last, r.piece, rec)
-}
-
-// holdHot reads the unflushed batches into memory, and keeps those that overlap the range.
-func (r *run) holdHot(ctx context.Context) ([]*source, error) {
-	if r.e.cfg.Hot == nil {
-		return nil, nil
-	}
-	start := r.e.cfg.Now()
-	defer func() {
-		r.meter.add(func(s *Stats) { s.Time.Hot += r.e.cfg.Now().Sub(start) })
-	}()
-	dec, err := r.e.decoder()
-	if err != nil {
-		return nil, fmt.Errorf("query: %w", err)
-	}
-	defer r.e.decoders.Put(dec)
-	var held []*source
-	var size int64
-	n := 0
-	for body, err := range r.e.cfg.Hot.Unflushed(ctx, r.q.Topic) {
-		if err != nil {
-			return nil, fmt.Errorf("query: %w", err)
-		}
-		n++
-		r.meter.add(func(s *Stats) {
-			s.Segments.Hot++
-			s.Requests.Hot += int64(len(body))
-		})
-		seg, err := dec.Open(bytesAt(body), int64(len(body)))
-		if err != nil {
-			r.ans.note(Problem{Err: fmt.Errorf("batch %d: %w", n, err)})
-			continue
-		}
-		if !r.q.Range.Overlaps(seg.First(), seg.Last()) {
-			continue
-		}
-		if size += int64(len(body)); size > r.e.cfg.MaxHotBytes {
-			r.ans.note(Problem{Err: fmt.Errorf("%w: over %d bytes", ErrHotTooLarge, r.e.cfg.MaxHotBytes)})
-			break
-		}
-		r.meter.add(func(s *Stats) { s.Segments.HotUsed++ })
-		held = append(held, &source{hot: true, raw: body, seg: seg, first: seg.First(), last: seg.Last()})
-	}
-	return held, ctx.Err()
 }

@@ -292,42 +292,6 @@ func TestDuplicates(t *testing.T) {
 	}
 }
 
-func TestHotProblems(t *testing.T) {
-	b := objstore.NewMemory("test", time.Now)
-	all := lines(1, querytest.Day0, 500)
-	h := &querytest.Batches{Bodies: [][]byte{[]byte("not a batch")}}
-	for chunk := range slices.Chunk(all, 100) {
-		for _, body := range querytest.Encode(t, 0, 0, chunk) {
-			h.Bodies = append(h.Bodies, body)
-		}
-	}
-	have, ans := ask(t, newEngine(t, Config{Bucket: b, Hot: h}), Query{Topic: "web", Range: everything()})
-	same(t, all, have)
-	if len(ans.Problems) != 1 || !errors.Is(ans.Problems[0].Err, segment.ErrCorrupt) {
-		t.Errorf("problems: %v", ans.Problems)
-	}
-	if want := "unflushed records: batch 1: "; !strings.HasPrefix(ans.Problems[0].String(), want) {
-		t.Errorf("have %s", ans.Problems[0])
-	}
-
-	limit := int64(len(h.Bodies[1]) + len(h.Bodies[2]))
-	have, ans = ask(t, newEngine(t, Config{Bucket: b, Hot: h, MaxHotBytes: limit}), Query{Topic: "web", Range: everything()})
-	same(t, all[:200], have)
-	if len(ans.Problems) != 2 || !errors.Is(ans.Problems[1].Err, ErrHotTooLarge) {
-		t.Errorf("problems: %v", ans.Problems)
-	}
-	// Batches out of the range take nothing of the limit.
-	r := Range{From: all[400].ID, To: segment.AtTime(querytest.Day0.Add(time.Hour))}
-	have, _ = ask(t, newEngine(t, Config{Bucket: b, Hot: h, MaxHotBytes: limit}), Query{Topic: "web", Range: r})
-	same(t, all[400:], have)
-
-	h.Err = errors.New("the server went away")
-	if _, err := newEngine(t, Config{Bucket: b, Hot: h}).Run(t.Context(), Query{Topic: "web", Range: everything()},
-		func(Record) error { return nil }); !errors.Is(err, h.Err) {
-		t.Errorf("have %v", err)
-	}
-}
-
 // stage is a world of its own for each seed, and an empty bucket for it.
 func stage(seed, salt uint64) (*rand.Rand, *objstore.Memory, []querytest.Entry) {
 	rnd := rand.New(rand.NewPCG(seed, salt))

@@ -135,7 +135,7 @@ func (c *contextRun) match(l *lane, r Record) error {
 	if err == nil && !seen && c.view.gen < maxListings {
 		// It has been stored since the view was made.
 		if err = c.hold(c.view.ctx); err == nil {
-			err = c.view.renew(c.hot)
+			err = c.view.renew(c.hot.sources)
 		}
 		if err == nil {
 			leading, apart, _, err = c.leading(l, r.ID)

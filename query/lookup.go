@@ -90,8 +90,12 @@ func (sc *scan) afford(ctx context.Context, candidates []candidate) error {
 // one has gone since it was listed, it begins anew, and calls anew before that. What cannot be read is a problem.
 func (r *run) survey(ctx context.Context, anew func(), visit func(*source)) error {
 	hot, err := r.holdHot(ctx)
-	if err != nil || r.q.Range.Empty() {
+	if err != nil {
 		return err
+	}
+	defer hot.letGo()
+	if r.q.Range.Empty() {
+		return nil
 	}
 	gone := map[string]bool{}
 	for n := 1; ; n++ {
@@ -101,7 +105,7 @@ func (r *run) survey(ctx context.Context, anew func(), visit func(*source)) erro
 			return err
 		}
 		sc := newScan(r, gone, n == maxListings)
-		for _, h := range hot {
+		for _, h := range hot.sources {
 			s := &source{sc: sc, hot: true, seg: h.seg, first: h.first, last: h.last}
 			s.wanted = r.q.Sources.of(h.seg.Sources)
 			visit(s)

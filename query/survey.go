@@ -37,9 +37,6 @@ type Extent struct {
 	Bytes       int64
 }
 
-// held are unflushed batches in memory.
-type held struct{ sources []*source }
-
 // Survey is what a query has before it: the unflushed batches, in memory, and behind that a listing. Parts of the query that
 // are run on it see these batches, whatever becomes of them meanwhile, and list after they were held.
 type Survey struct {
@@ -61,22 +58,28 @@ const surveyReads = 32 // indexes of large segments read at once
 
 // Survey holds the unflushed batches of a query's topic and range, and then lists its segments. Of those that are larger than large
 // says, which is told how many bytes there are of all, it reads the index; where that cannot be had, the segment is one extent.
-// With Query.MaxBytes it fails as Run would.
+// With Query.MaxBytes it fails as Run would. The survey is never nil; close it when the query has ended.
 func (e *Engine) Survey(ctx context.Context, q Query, large func(stored int64, sieved bool) int64) (*Survey, error) {
 	r, err := e.begin(q)
 	s := &Survey{e: e, held: &held{}, ans: r.ans, Sieved: r.sieve != nil}
 	if err != nil {
 		return s, err
 	}
-	err = s.look(ctx, r, large)
+	if err = s.look(ctx, r, large); err != nil {
+		s.Close()
+	}
 	s.ans.Stats = r.meter.stats()
 	s.ans.Stats.Segments.Opened, s.ans.Stats.Segments.Listed = 0, 0 // who runs a part counts them
 	return s, err
 }
 
 func (s *Survey) look(ctx context.Context, r *run, limit func(stored int64, sieved bool) int64) (err error) {
-	if s.held.sources, err = r.holdHot(ctx); err != nil || r.q.Range.Empty() {
+	hot, err := r.holdHot(ctx)
+	if err != nil {
 		return err
+	}
+	if s.held = hot; r.q.Range.Empty() {
+		return nil
 	}
 	for _, h := range s.held.sources {
 		for _, b := range h.seg.Blocks {
@@ -149,6 +152,9 @@ func (sc *scan) extents(c candidate, size int64) (all []Extent) {
 	}
 	return all
 }
+
+// Close lets go of the batches.
+func (s *Survey) Close() { s.held.letGo() }
 
 // Answer is what the survey itself came to: its cost, and problems. It is part of the answer of whoever runs parts of the query.
 func (s *Survey) Answer() *Answer { return s.ans }

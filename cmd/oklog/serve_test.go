@@ -218,7 +218,7 @@ func TestShareMemory(t *testing.T) {
 				}
 				queries := int64(concurrent + concurrent/2)
 				sum := (queries+int64(slots))*(s.query.MaxBytes+s.query.MaxHotBytes) + s.cache.Memory + int64(s.api.MaxTails)*s.tail.MaxBytes +
-					queries*s.group.waiting + int64(concurrent)*s.api.MaxTopBytes
+					s.query.Spare.Left() + queries*s.group.waiting + int64(concurrent)*s.api.MaxTopBytes
 				if s.group.waiting < 1 || s.api.MaxTopBytes < 1 || sum > memory {
 					t.Errorf("%d bytes, %d queries, %d pieces: %d bytes: %+v", memory, concurrent, slots, sum, s)
 				}
