@@ -37,6 +37,7 @@ type source struct {
 	tail   tail
 	tables int64           // bytes of seg, as it was opened
 	kept   segment.Set     // the blocks that its filter leaves; nil: all
+	plain  segment.Set     // those that it calls plain; nil: none
 	wanted map[uint64]bool // the sessions of the sources that the query wants; nil: all
 	claims []claim         // what of this one is in others; the dispatcher's, until it has made the tasks
 	hides  bool            // blocks of others may be left out since this one has what is in them
@@ -70,6 +71,7 @@ func (c claim) holds(first, last ulid.ULID, records int64) bool {
 // task is a block to be fetched, decoded and matched.
 type task struct {
 	info    segment.BlockInfo
+	plain   bool          // it has no escapes, see segment.Escaped
 	bound   ulid.ULID     // no record of it comes before in the merge's order
 	started chan struct{} // closed by the dispatcher
 	done    chan struct{} // closed when the rest is set
@@ -230,8 +232,8 @@ func (s *source) elsewhere(first, last ulid.ULID, records int64) bool {
 	return slices.ContainsFunc(s.claims, func(c claim) bool { return c.holds(first, last, records) })
 }
 
-// blocks yields the blocks of s that the query has to read, and notes how many are left out.
-func (s *source) blocks(yield func(segment.BlockInfo) bool) {
+// blocks yields the blocks of s that the query has to read, with their places, and notes how many are left out.
+func (s *source) blocks(yield func(int, segment.BlockInfo) bool) {
 	var skipped, pruned, replaced int
 	none := s.wanted != nil && len(s.wanted) == 0
 	for i, info := range s.seg.Blocks {
@@ -242,7 +244,7 @@ func (s *source) blocks(yield func(segment.BlockInfo) bool) {
 			replaced++
 		case none || s.kept != nil && !s.kept.Has(i):
 			pruned++
-		case !yield(info):
+		case !yield(i, info):
 			return
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -71,7 +70,7 @@ func (sc *scan) afford(ctx context.Context, candidates []candidate) error {
 		if s.err != nil {
 			blocks.Add(s.size)
 		} else {
-			for b := range s.blocks {
+			for _, b := range s.blocks {
 				blocks.Add(int64(b.Size()))
 			}
 		}
@@ -167,7 +166,10 @@ func (e *Engine) Estimate(ctx context.Context, q Query) (Estimate, error) {
 
 // add counts what the query reads of s.
 func (est *Estimate) add(s *source) {
-	blocks := slices.Collect(s.blocks)
+	var blocks []segment.BlockInfo
+	for _, b := range s.blocks {
+		blocks = append(blocks, b)
+	}
 	if len(blocks) > 0 {
 		est.Segments++
 	}

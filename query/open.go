@@ -113,6 +113,9 @@ func (sc *scan) tailSize(size int64) int64 {
 // sift finds out which blocks the filter leaves. Where it cannot be had, all are.
 func (s *source) sift() {
 	sc, f := s.sc, s.seg.Filter
+	if f != nil && !sc.q.Brute {
+		s.plain = f.Plain
+	}
 	if sc.sieve == nil {
 		return
 	}
@@ -145,16 +148,21 @@ func (s *source) sift() {
 // themselves.
 func (s *source) askFilter(f *segment.Filter) (asked bool, err error) {
 	sc := s.sc
-	spans := f.Spans(sc.sieve.grams, filterGap)
+	left := segment.NewSet(len(s.seg.Blocks), false)
 	var cost, gain int64
+	for i, b := range s.seg.Blocks {
+		if sc.q.Range.Overlaps(b.First, b.Last) {
+			left.Add(i)
+			gain += int64(b.Size())
+		}
+	}
+	said := told{make([]segment.Set, len(sc.sieve.grams)), f.Plain}
+	places := sc.sieve.open(left, said)
+	grams := sc.sieve.at(places)
+	spans := f.Spans(grams, filterGap)
 	for _, p := range spans {
 		if s.tail.slice(p.Off, p.Size) == nil {
 			cost += int64(p.Size)
-		}
-	}
-	for _, b := range s.seg.Blocks {
-		if sc.q.Range.Overlaps(b.First, b.Last) {
-			gain += int64(b.Size())
 		}
 	}
 	if cost > gain {
@@ -176,7 +184,7 @@ func (s *source) askFilter(f *segment.Filter) (asked bool, err error) {
 	if err := reads.Wait(); err != nil {
 		return false, err
 	}
-	sets, err := f.Blocks(sc.sieve.grams, func(p segment.Span) ([]byte, error) {
+	sets, err := f.Blocks(grams, func(p segment.Span) ([]byte, error) {
 		i, found := slices.BinarySearchFunc(spans, p.Off, func(s segment.Span, off int64) int { return cmp.Compare(s.Off, off) })
 		if !found {
 			i--
@@ -186,7 +194,10 @@ func (s *source) askFilter(f *segment.Filter) (asked bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	s.kept = sc.sieve.blocks(len(s.seg.Blocks), sets)
+	for i, place := range places {
+		said.sets[place] = sets[i]
+	}
+	s.kept = sc.sieve.blocks(left, said)
 	return true, nil
 }
 

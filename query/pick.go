@@ -21,7 +21,9 @@ type picker struct {
 	q     *Query
 	meter *meter
 
-	search *match.Searcher  // finds what the pattern matches, or what where may hold of; nil: every record is looked at
+	any    *match.Searcher  // finds what the pattern matches, or what where may hold of; nil: every record is looked at
+	plain  *match.Searcher  // likewise, in blocks that are plain
+	search *match.Searcher  // the one for this block
 	where  *where.Matcher   // what else has to hold of a record; nil: nothing
 	wanted map[uint64]bool  // of these sessions; nil: of all
 	block  *segment.Block   // the one being looked at
@@ -38,21 +40,31 @@ func newPicker(sc *scan, dec *segment.Decoder) picker {
 
 // compile sets what finds the records that the query wants.
 func (p *picker) compile() {
-	if p.q.Pattern != nil && !p.q.Pattern.All() {
-		p.search = p.q.Pattern.Searcher()
-	}
 	if p.q.Where != nil {
 		p.where = p.q.Where.Matcher()
-		if program := p.q.Where.Program(); p.search == nil && program != nil {
-			p.search = program.Searcher()
+	}
+	switch {
+	case p.q.Pattern != nil && !p.q.Pattern.All():
+		p.any = p.q.Pattern.Searcher()
+		p.plain = p.any
+	case p.q.Where != nil:
+		if program := p.q.Where.Program(); program != nil {
+			p.any = program.Searcher()
+		}
+		if program := p.q.Where.PlainProgram(); program != nil {
+			p.plain = program.Searcher()
 		}
 	}
+	p.search = p.any
 }
 
 // pick decodes the block of t and sets its result.
 func (p *picker) pick(seg *segment.Segment, t *task, raw []byte) error {
 	now := p.e.cfg.Now
 	start := now()
+	if p.search = p.any; t.plain {
+		p.search = p.plain
+	}
 	if p.bare() {
 		if err := p.dec.Bare(p.block, seg, t.info, raw); err != nil {
 			return err

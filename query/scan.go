@@ -344,9 +344,9 @@ func (sc *scan) reach(s *source) bool {
 	case s.err == nil:
 		s.wanted = sc.q.Sources.of(s.seg.Sources)
 		sc.replace(s)
-		for info := range s.blocks {
+		for i, info := range s.blocks {
 			s.tasks = append(s.tasks, &task{
-				info: info, bound: sc.edge(info.First, info.Last),
+				info: info, plain: s.plain != nil && s.plain.Has(i), bound: sc.edge(info.First, info.Last),
 				started: make(chan struct{}), done: make(chan struct{}),
 				held: int64(info.Size()) + int64(info.RawSize) + perRecord*int64(info.Records),
 			})
@@ -379,7 +379,7 @@ func (sc *scan) replace(s *source) {
 func (sc *scan) free(s *source) {
 	sc.budget.release(s.overhead())
 	s.tail.letGo()
-	s.seg, s.kept, s.raw = nil, nil, nil
+	s.seg, s.kept, s.plain, s.raw = nil, nil, nil, nil
 }
 
 // worker decodes and matches.

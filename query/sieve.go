@@ -1,6 +1,8 @@
 package query
 
 import (
+	"slices"
+
 	"oklog/objstore/segment"
 	"oklog/query/required"
 )
@@ -15,9 +17,16 @@ type sieve struct {
 // node is an "and", an "or", or a leaf: the grams that a block must have, all of them. An "or" of nothing is
 // never true.
 type node struct {
-	op    required.Op // OpAnd, OpOr, OpLit
-	grams []int
-	sub   []*node
+	op      required.Op // OpAnd, OpOr, OpLit
+	grams   []int
+	escaped bool // a leaf: of a block that is plain it is not true
+	sub     []*node
+}
+
+// told is what a filter has said: of each gram in which blocks it is (nil: not asked yet, perhaps in all), and which blocks are plain.
+type told struct {
+	sets  []segment.Set
+	plain segment.Set
 }
 
 const (
@@ -94,7 +103,7 @@ func (s *sieve) leaf(l required.Literal, each int, places map[segment.Gram]int) 
 	if len(all) == 0 {
 		return nil
 	}
-	n := &node{op: required.OpLit}
+	n := &node{op: required.OpLit, escaped: segment.Escaped([]byte(l.Text))}
 	take := min(each, len(all))
 	for i := range take {
 		g := all[0]
@@ -112,20 +121,53 @@ func (s *sieve) leaf(l required.Literal, each int, places map[segment.Gram]int) 
 	return n
 }
 
-// blocks tells which of a segment's n blocks may match, by the sets of blocks that have each gram.
-func (s *sieve) blocks(n int, sets []segment.Set) segment.Set { return s.root.blocks(n, sets) }
+// blocks tells which of some blocks may match.
+func (s *sieve) blocks(of segment.Set, f told) segment.Set { return s.root.blocks(of, f) }
 
-func (n *node) blocks(size int, sets []segment.Set) segment.Set {
-	out := segment.NewSet(size, n.op != required.OpOr)
-	for _, g := range n.grams {
-		out.And(sets[g])
+func (n *node) blocks(of segment.Set, f told) segment.Set {
+	if n.op == required.OpOr {
+		out := of.None()
+		for _, sub := range n.sub {
+			out.Or(sub.blocks(of, f))
+		}
+		return out
 	}
-	for _, sub := range n.sub {
-		if s := sub.blocks(size, sets); n.op == required.OpOr {
-			out.Or(s)
-		} else {
-			out.And(s)
+	out := slices.Clone(of)
+	if n.escaped {
+		out.Sub(f.plain)
+	}
+	for _, g := range n.grams {
+		if f.sets[g] != nil {
+			out.And(f.sets[g])
 		}
 	}
+	for _, sub := range n.sub {
+		out.And(sub.blocks(of, f))
+	}
 	return out
+}
+
+// open are the places of the grams, ascending, that matter to which of some blocks may match: those of what can be true of one of them.
+func (s *sieve) open(of segment.Set, f told) (places []int) {
+	s.root.open(of, f, func(n *node) { places = append(places, n.grams...) })
+	slices.Sort(places)
+	return slices.Compact(places)
+}
+
+func (n *node) open(of segment.Set, f told, leaf func(*node)) {
+	if n.op == required.OpLit && !n.blocks(of, f).Empty() {
+		leaf(n)
+	}
+	for _, sub := range n.sub {
+		sub.open(of, f, leaf)
+	}
+}
+
+// at are the grams at some places.
+func (s *sieve) at(places []int) []segment.Gram {
+	grams := make([]segment.Gram, len(places))
+	for i, p := range places {
+		grams[i] = s.grams[p]
+	}
+	return grams
 }

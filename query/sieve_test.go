@@ -48,7 +48,7 @@ func TestSieve(t *testing.T) {
 			t.Errorf("%v: %d grams, want %d", tt.pattern, len(s.grams), tt.leaves)
 		}
 	}
-	if s := newSieve(required.Or()); s == nil || s.blocks(3, nil).Has(1) {
+	if s := newSieve(required.Or()); s == nil || s.blocks(segment.NewSet(3, true), told{plain: segment.NewSet(3, false)}).Has(1) {
 		t.Error("what matches nothing leaves blocks")
 	}
 }
@@ -72,7 +72,8 @@ func TestSieveAgrees(t *testing.T) {
 		for i, g := range s.grams {
 			sets[i] = segment.NewSet(1, has[g])
 		}
-		if s.blocks(1, sets).Has(0) {
+		plain := segment.NewSet(1, !segment.Escaped([]byte(text)))
+		if s.blocks(segment.NewSet(1, true), told{sets, plain}).Has(0) {
 			continue
 		}
 		if compile(t, p).Searcher().Match([]byte(text)) {

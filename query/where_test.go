@@ -218,6 +218,49 @@ func TestWherePrunes(t *testing.T) {
 	}
 }
 
+// Where no strings are escaped filters are not asked for escapes, and where some are they are, and found.
+func TestWhereEscapes(t *testing.T) {
+	needed := parseWhere(t, "user.name=somebody").Required()
+	s := newSieve(needed)
+	grams := map[segment.Gram]bool{}
+	for _, text := range []string{`"somebody"`, "user.name=somebody", `user.name="somebody`} {
+		for _, g := range segment.AppendGrams(nil, []byte(text)) {
+			grams[g] = true
+		}
+	}
+	all := segment.NewSet(2, true)
+	one := segment.NewSet(2, false)
+	one.Add(1)
+	sets := make([]segment.Set, len(s.grams))
+	for _, g := range s.at(s.open(all, told{sets, all})) {
+		if !grams[g] {
+			t.Error("blocks are plain, and filters are asked for an escape")
+		}
+	}
+	if some := s.open(all, told{sets, one}); len(some) != len(s.grams) {
+		t.Errorf("a block is not plain, and filters are asked for %d of %d sequences", len(some), len(s.grams))
+	}
+
+	b := objstore.NewMemory("test", time.Now)
+	var entries []querytest.Entry
+	for i, e := range lines(1, querytest.Day0, 3000) {
+		e.Text = fmt.Sprintf(`{"n":%d,"user":{"name":"u%08x"}}`, i, i*7919)
+		if i%1000 == 500 {
+			e.Text = strings.ReplaceAll(`{"user":{"name":"somebody"}}`, "body", []string{"body", `\u0062ody`, `bod\u0079`}[i/1000])
+		}
+		entries = append(entries, e)
+	}
+	querytest.Store(t, b, "web", 0, 4000, entries)
+	for _, brute := range []bool{false, true} {
+		q := Query{Topic: "web", Range: everything(), Where: parseWhere(t, "user.name=somebody"), Brute: brute}
+		have, ans := ask(t, newEngine(t, Config{Bucket: b}), q)
+		same(t, []querytest.Entry{entries[500], entries[1500], entries[2500]}, have)
+		if !brute && ans.Stats.Blocks.Read > 5 {
+			t.Errorf("%+v", ans.Stats.Blocks)
+		}
+	}
+}
+
 // A filter of what comes from elsewhere looks at the same conditions.
 func TestFilterWhere(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(41, 42))

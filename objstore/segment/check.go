@@ -169,6 +169,9 @@ func (c *Checker) checkBlock(s *Segment, i int, raw []byte) error {
 	if s.Filter != nil {
 		c.signer.find(b.Text)
 		c.signer.fill(c.sigs.blocks[i])
+		if s.Filter.Plain.Has(i) && Escaped(b.Text) {
+			c.rep.found(fmt.Errorf("%w: it denies that there is an escape in block %d at offset %d", ErrFilter, i, info.Offset))
+		}
 	}
 	if err := c.d.IDs(b, s, info, raw); err != nil {
 		return err
@@ -206,7 +209,7 @@ func (c *Checker) reserve(f *Filter) {
 		m := &f.groups[i]
 		for _, b := range m.blocks {
 			n := m.slots() / 64
-			c.sigs.blocks[b] = signature{m.class, rest[:n]}
+			c.sigs.blocks[b] = signature{class: m.class, slots: rest[:n]}
 			rest = rest[n:]
 		}
 	}

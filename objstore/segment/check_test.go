@@ -308,6 +308,9 @@ func sample(tb testing.TB) (data []byte, key string) {
 		for k := range 20 {
 			recs = append(recs, rec{MakeID(1_790_000_000_000+uint64(i), 7, uint32(k)), "s=7", words(r, 60), 0})
 		}
+		if i == 3 {
+			recs[11].Text += `\u0041`
+		}
 		blocks = append(blocks, block(recs...))
 	}
 	return segmentOf(tb, WriterConfig{BlockSize: 1700, Generation: 2, Filter: true}, older, blocks...)
@@ -429,6 +432,14 @@ func TestCheckNamesDamage(t *testing.T) {
 		b := &p.sections[filterPart][at]
 		*b &= *b - 1
 	}, "damaged filter: it denies what is in block")
+	mend("a block that is not called plain", func(p *parts) {
+		s := p.sections[filterPart]
+		s[len(s)-dirFooter-2] &^= plainBit
+	})
+	mend("a block that is called plain", func(p *parts) {
+		s := p.sections[filterPart]
+		s[len(s)-dirFooter-1] |= plainBit
+	}, "damaged filter: it denies that there is an escape in block 3 at offset")
 	mend("one bit more in the filter", func(p *parts) {
 		b := &p.sections[filterPart][p.pages()[0].Off+30]
 		*b |= *b + 1
@@ -691,6 +702,9 @@ func FuzzCheck(f *testing.F) {
 				t.Fatalf("block %d is out of order", i)
 			}
 			last = b.Last()
+			if seg.Filter.Plain.Has(i) && Escaped(b.Text) {
+				t.Fatalf("the filter denies that there is an escape in block %d", i)
+			}
 			sets, err := lookup(data, seg.Filter, AppendGrams(nil, b.Text))
 			if err != nil {
 				t.Fatal(err)

@@ -21,6 +21,7 @@ const (
 	// The whole section: besides the signatures some checksums and the directory.
 	maxFilter = maxSignatures + 1<<20
 	dirFooter = 8
+	plainBit  = 0x80 // in the directory, besides a class
 	// What a directory takes at most.
 	maxDirectory = MaxBlocks + dirFooter
 )
@@ -113,6 +114,11 @@ func (s *signatures) write(off int64, put func([]byte) error) (section, error) {
 	}
 	const head = frameHeader + 2
 	groups, end := matrices(classes, off+head)
+	for i, b := range s.blocks {
+		if b.plain {
+			classes[i] |= plainBit
+		}
+	}
 	dir := appendDirectory(nil, classes)
 	sec := section{off, int(end-off) + len(dir), crc32.Checksum(dir, castagnoli)}
 	h := binary.LittleEndian.AppendUint32(nil, frameMagic)
@@ -153,7 +159,7 @@ func (s *signatures) appendPage(dst []byte, m *matrix, n int) []byte {
 	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst, castagnoli))
 }
 
-// The directory is the end of the section: the class of each block, then
+// The directory is the end of the section: the class of each block, with plainBit if its text is not Escaped, then
 //
 //	0  1 byte   GramSize
 //	1  1 byte   gramBits
@@ -167,15 +173,23 @@ func appendDirectory(dst, classes []byte) []byte {
 // Filter is where the filter of a segment lies, for queries that read parts of it.
 type Filter struct {
 	Size   int64 // bytes in the segment
+	Plain  Set   // the blocks whose text is known not to be Escaped
 	blocks int
 	groups []matrix
 }
 
 // openFilter reads the directory dir of a filter that is the section s of a segment of some blocks.
 func openFilter(dir []byte, s section, blocks int) (*Filter, error) {
-	classes, foot := dir[:blocks], dir[blocks:]
+	classes, foot := slices.Clone(dir[:blocks]), dir[blocks:]
 	if crc32.Checksum(dir[:len(dir)-4], castagnoli) != binary.LittleEndian.Uint32(foot[4:]) || crc32.Checksum(dir, castagnoli) != s.crc {
 		return nil, fmt.Errorf("%w: its directory", ErrFilter)
+	}
+	plain := NewSet(blocks, false)
+	for i, c := range classes {
+		if c&plainBit != 0 {
+			plain.Add(i)
+			classes[i] = c &^ plainBit
+		}
 	}
 	if foot[0] != GramSize || foot[1] != gramBits || slices.Max(classes) > maxClass {
 		return nil, fmt.Errorf("%w: it is of another kind", ErrFilter)
@@ -184,11 +198,11 @@ func openFilter(dir []byte, s section, blocks int) (*Filter, error) {
 	if end+int64(len(dir)) != s.off+int64(s.size) {
 		return nil, fmt.Errorf("%w: its pages end at %d", ErrFilter, end)
 	}
-	return &Filter{int64(s.size), blocks, groups}, nil
+	return &Filter{int64(s.size), plain, blocks, groups}, nil
 }
 
 // Memory is what the open filter takes, in bytes.
-func (f *Filter) Memory() int64 { return 64 + 64*int64(len(f.groups)) + 4*int64(f.blocks) }
+func (f *Filter) Memory() int64 { return 96 + 64*int64(len(f.groups)) + 5*int64(f.blocks) }
 
 // Set is a set of blocks of a segment: bit i%64 of word i/64 stands for block i.
 type Set []uint64
@@ -204,6 +218,22 @@ func NewSet(n int, all bool) Set {
 
 // Has tells whether block i is in the set.
 func (s Set) Has(i int) bool { return s[i/64]>>(i%64)&1 != 0 }
+
+// Add puts block i into the set.
+func (s Set) Add(i int) { s[i/64] |= 1 << (i % 64) }
+
+// Empty tells that no block is in the set.
+func (s Set) Empty() bool { return !slices.ContainsFunc(s, func(w uint64) bool { return w != 0 }) }
+
+// None is an empty set for as many blocks as s is for.
+func (s Set) None() Set { return make(Set, len(s)) }
+
+// Sub leaves in s what is not in t.
+func (s Set) Sub(t Set) {
+	for i := range s {
+		s[i] &^= t[i]
+	}
+}
 
 // And leaves in s what is in t, too.
 func (s Set) And(t Set) {
@@ -278,7 +308,7 @@ func (f *Filter) Blocks(grams []Gram, page func(Span) ([]byte, error)) ([]Set, e
 			at := (slot - n*m.perPage()) * len(m.blocks)
 			for col, block := range m.blocks {
 				if bit := at + col; p[bit/8]>>(bit%8)&1 != 0 {
-					sets[k][block/64] |= 1 << (block % 64)
+					sets[k].Add(int(block))
 				}
 			}
 		}

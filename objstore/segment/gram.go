@@ -94,6 +94,7 @@ func (s *signer) sign(text []byte, stored int) signature {
 		grams += bits.OnesCount64(w)
 	}
 	sig := newSignature(classFor(grams, stored))
+	sig.plain = !Escaped(text)
 	s.fill(sig)
 	return sig
 }
@@ -193,11 +194,12 @@ func classFor(seen, stored int) uint8 {
 // signature is a set of the grams in a block: several share a slot.
 type signature struct {
 	class uint8
+	plain bool     // the text is not Escaped
 	slots []uint64 // a bit for each
 }
 
 func newSignature(class uint8) signature {
-	return signature{class, make([]uint64, classSlots(class)/64)}
+	return signature{class: class, slots: make([]uint64, classSlots(class)/64)}
 }
 
 // slot is where a gram falls in a signature of some size.
@@ -210,6 +212,7 @@ func (s signature) set(slot uint32) { s.slots[slot>>6] |= 1 << (slot & 63) }
 // half is the signature with half as many slots: neighbours become one.
 func (s signature) half() signature {
 	h := newSignature(s.class - 2)
+	h.plain = s.plain
 	for i, w := range s.slots {
 		for ; w != 0; w &= w - 1 {
 			h.set(uint32(i<<6|bits.TrailingZeros64(w)) / 2)

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"oklog/objstore/segment"
 	"oklog/query/required"
 )
 
@@ -346,17 +347,20 @@ func TestOracle(t *testing.T) {
 		}
 		records, docs = append(records, b.String()), append(docs, o)
 	}
-	holds := 0
+	holds, plain := 0, 0
 	for range 3000 {
 		text, want := randomExpr(rnd, rnd.IntN(4))
 		e, err := Parse(text)
 		if err != nil {
 			t.Fatalf("%s: %v", text, err)
 		}
-		m, needed, program := e.Matcher(), e.Required(), e.Program()
-		var search interface{ Match([]byte) bool }
+		m, needed, program, plainProgram := e.Matcher(), e.Required(), e.Program(), e.PlainProgram()
+		var search, plainSearch interface{ Match([]byte) bool }
 		if program != nil {
 			search = program.Searcher()
+		}
+		if plainProgram != nil {
+			plainSearch = plainProgram.Searcher()
 		}
 		for i := rnd.IntN(10); i < len(records); i += 10 {
 			have := m.Match([]byte(records[i]))
@@ -373,9 +377,18 @@ func TestOracle(t *testing.T) {
 			if search != nil && !search.Match([]byte(records[i])) {
 				t.Fatalf("%s holds of %s, and the program does not find it: %q", text, records[i], program.Pattern().Texts)
 			}
+			if plainSearch != nil && !segment.Escaped([]byte(records[i])) {
+				plain++
+				if !plainSearch.Match([]byte(records[i])) {
+					t.Fatalf("%s holds of %s, and the program for plain texts does not find it: %q", text, records[i], plainProgram.Pattern().Texts)
+				}
+			}
 		}
 	}
-	t.Logf("%d hold", holds)
+	t.Logf("%d hold, and %d of what is plain", holds, plain)
+	if plain == 0 {
+		t.Error("nothing is plain")
+	}
 }
 
 // Numbers are compared as math/big does.

@@ -21,19 +21,19 @@ import (
 //
 //	"\"PushEvent\"" or "type=PushEvent" or "\"\u0050ushE" or "\"P\u0075shE" or "\"Pu\u0073hE" or … or "\"\u0050\u0075" or …
 //
+// Of most blocks it is known that there is no such escape in them (segment.Escaped). There the literal suffices: a search for it by itself takes half the time.
+//
 // Characters that are often written as escapes, or have others than those, break a text: of C:\Users/x what remains is "C:", "Users" and "x".
 
 // way is how a requirement is said.
-type way uint8
-
-const (
-	toFilters    way = iota
-	toSearch         // with the keys of fields
-	toSearchText     // without them
-)
+type way struct {
+	filters bool // to filters; else to a search
+	keys    bool // a search is told the keys of fields, too
+	plain   bool // a search of what is not segment.Escaped
+}
 
 // Required is what a record must hold for the expression to hold of it, as filters are asked.
-func (e *Expr) Required() *required.Expr { return e.require(e.root, false, toFilters) }
+func (e *Expr) Required() *required.Expr { return e.require(e.root, false, way{filters: true}) }
 
 // require is what a record must hold for n to hold, or not to hold, of it.
 func (e *Expr) require(n *node, differ bool, w way) *required.Expr {
@@ -57,17 +57,17 @@ func (e *Expr) require(n *node, differ bool, w way) *required.Expr {
 		return required.Substring([]byte(n.text), false)
 	case n.op == opRegex:
 		return e.programs[n.program].Required()
-	case w == toFilters:
+	case w.filters:
 		return e.needCond(n.cond)
 	}
-	needed := e.seekValue(n.cond)
-	if w == toSearchText {
+	needed := e.seekValue(n.cond, w.plain)
+	if !w.keys {
 		return needed
 	}
 	all := []*required.Expr{needed}
 	for _, s := range e.paths[n.cond.path].steps {
 		if s.to == toKey {
-			all = append(all, seek(s.key, false))
+			all = append(all, seek(s.key, false, w.plain))
 		}
 	}
 	return required.And(all...)
@@ -189,26 +189,30 @@ const hex = "0123456789abcdef"
 func escape(c byte) string { return `\u00` + string([]byte{hex[c>>4], hex[c&15]}) }
 
 // seekValue says to a search what a record must hold for a field to meet a condition.
-func (e *Expr) seekValue(c *cond) *required.Expr {
+func (e *Expr) seekValue(c *cond, plain bool) *required.Expr {
 	switch {
 	case c.test == matches:
-		return rewritten(e.programs[c.program].Required(), func(l required.Literal) *required.Expr { return seek(l.Text, l.Fold) })
+		return rewritten(e.programs[c.program].Required(), func(l required.Literal) *required.Expr { return seek(l.Text, l.Fold, plain) })
 	case c.test == equal && c.numeric:
-		return seekNumber(&c.number)
+		return seekNumber(&c.number, plain)
 	case c.test == equal && (c.text == "true" || c.text == "false" || c.text == "null"):
 		return required.And() // they are in most records: the key is rarer
 	case c.test == equal || c.test == contains:
-		return seek(c.text, false)
+		return seek(c.text, false, plain)
 	default:
 		return required.And()
 	}
 }
 
 // seek is what a record must hold for one of its strings to hold a text; with fold, in any case.
-func seek(text string, fold bool) *required.Expr {
+func seek(text string, fold, plain bool) *required.Expr {
 	var all []*required.Expr
 	for _, piece := range strings.FieldsFunc(text, breaks) {
-		all = append(all, required.Or(oneOf([]string{piece}, fold), oneOf(escapes(piece, fold), false)))
+		needed := oneOf([]string{piece}, fold)
+		if !plain {
+			needed = required.Or(needed, oneOf(escapes(piece, fold), false))
+		}
+		all = append(all, needed)
 	}
 	return required.And(all...)
 }
@@ -249,7 +253,7 @@ func escapes(text string, fold bool) (all []string) {
 const minDigits, maxDigits = 4, 20
 
 // seekNumber is what a record must hold for a field to be a number: its digits, with a point anywhere between them.
-func seekNumber(d *decimal) *required.Expr {
+func seekNumber(d *decimal, plain bool) *required.Expr {
 	if d.len() < minDigits || d.len() > maxDigits {
 		return required.And()
 	}
@@ -258,17 +262,25 @@ func seekNumber(d *decimal) *required.Expr {
 	for i := 1; i < len(digits); i++ {
 		ways = append(ways, digits[:i]+"."+digits[i:])
 	}
-	return oneOf(append(ways, escapes(digits+".", false)...), false)
+	if !plain {
+		ways = append(ways, escapes(digits+".", false)...)
+	}
+	return oneOf(ways, false)
 }
 
 // shortest is how long each literal is, at least, that Program looks for. Shorter ones are everywhere.
 const shortest = 3
 
 // Program is a program that finds, among others, all records of which the expression holds; nil if there is none that is of use.
-func (e *Expr) Program() *match.Program {
+func (e *Expr) Program() *match.Program { return e.search(false) }
+
+// PlainProgram is one that finds them among those that are not segment.Escaped.
+func (e *Expr) PlainProgram() *match.Program { return e.search(true) }
+
+func (e *Expr) search(plain bool) *match.Program {
 	// Without keys first: they are the same in most records.
-	for _, w := range []way{toSearchText, toSearch} {
-		for _, set := range e.require(e.root, false, w).Sets() {
+	for _, keys := range []bool{false, true} {
+		for _, set := range e.require(e.root, false, way{keys: keys, plain: plain}).Sets() {
 			if p := programOf(set); p != nil {
 				return p
 			}

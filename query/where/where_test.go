@@ -4,6 +4,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"oklog/objstore/segment"
 )
 
 // holds tells whether an expression holds of a record, and sees to it that what is required of it is true then.
@@ -32,6 +34,9 @@ func checkUses(t *testing.T, e *Expr, record string, holds bool) {
 	}
 	if p := e.Program(); p != nil && !p.Searcher().Match([]byte(record)) {
 		t.Errorf("%s holds of %q, and the program does not find it: %+v", e, record, p.Pattern())
+	}
+	if p := e.PlainProgram(); p != nil && !segment.Escaped([]byte(record)) && !p.Searcher().Match([]byte(record)) {
+		t.Errorf("%s holds of %q, and the program for plain texts does not find it: %+v", e, record, p.Pattern())
 	}
 }
 
