@@ -381,6 +381,27 @@ func (r *run) list(ctx context.Context) ([]objstore.Info, error) {
 		})
 	}()
 	todo := listings(r.q.Topic, r.q.Range)
+	if len(todo) <= fewListings {
+		return r.listAll(ctx, todo)
+	}
+	infos, last, err := r.listOne(ctx, opening(todo))
+	if errors.Is(err, objstore.ErrIncomplete) {
+		r.ans.note(Problem{Err: err})
+		err = nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list segments: %w", err)
+	}
+	infos = slices.DeleteFunc(infos, func(i objstore.Info) bool { return !within(todo, i.Key) })
+	if last == "" {
+		return infos, nil
+	}
+	rest, err := r.listAll(ctx, remaining(todo, last))
+	return append(infos, rest...), err
+}
+
+// listAll makes listings, some at once.
+func (r *run) listAll(ctx context.Context, todo []listing) ([]objstore.Info, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	found := make([][]objstore.Info, len(todo))
@@ -391,7 +412,7 @@ func (r *run) list(ctx context.Context) ([]objstore.Info, error) {
 		slots <- struct{}{}
 		all.Go(func() {
 			defer func() { <-slots }()
-			found[i], errs[i] = r.listOne(ctx, l)
+			found[i], _, errs[i] = r.listOne(ctx, l)
 			if errs[i] != nil && !errors.Is(errs[i], objstore.ErrIncomplete) {
 				cancel()
 			}
@@ -413,14 +434,16 @@ func (r *run) list(ctx context.Context) ([]objstore.Info, error) {
 	return slices.Concat(found...), nil
 }
 
-func (r *run) listOne(ctx context.Context, l listing) (infos []objstore.Info, err error) {
+// listOne makes a listing. Where there is more than it may bring, last is the last key of it.
+func (r *run) listOne(ctx context.Context, l listing) (infos []objstore.Info, last string, err error) {
 	n := 0
+	defer func() { r.meter.add(func(s *Stats) { s.Requests.Lists += max(1, (n+keysOfPage-1)/keysOfPage) }) }()
 	for info, err := range r.e.cfg.Bucket.List(ctx, l.prefix, l.after) {
 		if errors.Is(err, objstore.ErrIncomplete) {
-			return infos, err
+			return infos, "", err
 		}
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
 		n++
 		// What does not matter is not kept: a listing may be of many years.
@@ -429,10 +452,11 @@ func (r *run) listOne(ctx context.Context, l listing) (infos []objstore.Info, er
 		} else {
 			r.meter.add(func(s *Stats) { s.Segments.Listed++ })
 		}
+		if n == l.most {
+			return infos, info.Key, ctx.Err()
+		}
 	}
-	const page = 1000
-	r.meter.add(func(s *Stats) { s.Requests.Lists += 1 + n/page })
-	return infos, ctx.Err()
+	return infos, "", ctx.Err()
 }
 
 // take is the sink of the merge.

@@ -13,10 +13,14 @@ import (
 	"oklog/objstore/segment"
 )
 
-// listing is one listing to make: the keys with a prefix that are greater than after.
+// listing is one listing to make: the keys with a prefix that are greater than after, but no more than most of them, if that is not 0.
 type listing struct {
 	prefix, after string
+	most          int
 }
+
+// keysOfPage is how many keys a request brings.
+const keysOfPage = 1000
 
 const (
 	// From this many touched hours of a day on, the day is listed whole.
@@ -69,6 +73,43 @@ func listings(topic string, r Range) []listing {
 		day = day.AddDate(0, 0, 1)
 	}
 	return all
+}
+
+// A listing of a page costs a request, and so does one of nothing. Where there are more than a few to make, a first one shows whether a page holds them all:
+// mostly it does.
+const fewListings = 2
+
+// opening is one listing of all that is in several, which stand in the order of time, and of what lies between.
+func opening(all []listing) listing {
+	first := listing{prefix: all[0].prefix, most: keysOfPage}
+	least := all[0].prefix
+	for _, l := range all {
+		first.prefix = commonPrefix(first.prefix, l.prefix)
+		least = min(least, max(l.prefix, l.after))
+	}
+	if least != first.prefix {
+		first.after = least // a key is longer than what it begins with
+	}
+	return first
+}
+
+// remaining are those listings, or parts of them, that lie behind a key.
+func remaining(all []listing, key string) (rest []listing) {
+	for _, l := range all {
+		if l.prefix < key && !strings.HasPrefix(key, l.prefix) {
+			continue
+		}
+		if l.prefix < key {
+			l.after = max(l.after, key)
+		}
+		rest = append(rest, l)
+	}
+	return rest
+}
+
+// within tells whether a key is in one of the listings.
+func within(all []listing, key string) bool {
+	return slices.ContainsFunc(all, func(l listing) bool { return strings.HasPrefix(key, l.prefix) && key > l.after })
 }
 
 // appendDay adds the listings of one day for the instants from first to last, both included.

@@ -1,7 +1,9 @@
 package query
 
 import (
+	"context"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -91,6 +93,118 @@ func TestListingsFindAll(t *testing.T) {
 		}
 		if !slices.ContainsFunc(listings("w", r), func(l listing) bool { return strings.HasPrefix(key, l.prefix) && key > l.after }) {
 			t.Fatalf("%v: %s is in none of %v", r, key, listings("w", r))
+		}
+	}
+}
+
+// firstDiffering is the first place at which a and b differ; -1 if they do not.
+func firstDiffering(a, b []string) int {
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	if len(a) != len(b) {
+		return min(len(a), len(b))
+	}
+	return -1
+}
+
+// What one listing shows of several, and what remains of these, is what they show themselves.
+func TestOpening(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(7, 8))
+	shown := func(l listing, keys []string) (in []string) {
+		for _, k := range keys {
+			if strings.HasPrefix(k, l.prefix) && k > l.after && (l.most == 0 || len(in) < l.most) {
+				in = append(in, k)
+			}
+		}
+		return in
+	}
+	opened := 0
+	for range 3000 {
+		const day = 24 * 3600 * 1000
+		from := rnd.Uint64N(4e12)
+		to := from + rnd.Uint64N([]uint64{3600 * 1000, 3 * day, 40 * day, 200 * day}[rnd.IntN(4)]) + 1
+		todo := listings("w", Range{segment.MakeID(from, 0, 0), segment.MakeID(to, 0, 0)})
+		keys := []string{"w/", "w/2", "w0", "v/2026-11-20/01", todo[0].prefix, todo[len(todo)-1].prefix}
+		for range rnd.IntN(200) {
+			at := from - min(from, day) + rnd.Uint64N(to-from+2*day)
+			n := segment.Name{First: segment.MakeID(at, rnd.Uint64N(1<<48), 0), Last: segment.MakeID(at+rnd.Uint64N(1000), 1<<48-1, 0), Generation: uint8(rnd.IntN(2))}
+			keys = append(keys, n.Key("w"))
+		}
+		slices.Sort(keys)
+		keys = slices.Compact(keys)
+		var want, have []string
+		for _, l := range todo {
+			want = append(want, shown(l, keys)...)
+		}
+		first := opening(todo)
+		first.most = 1 + rnd.IntN(20)
+		have = shown(first, keys)
+		if len(have) == first.most {
+			last := have[len(have)-1]
+			for _, l := range remaining(todo, last) {
+				have = append(have, shown(l, keys)...)
+			}
+			opened++
+		}
+		have = slices.DeleteFunc(have, func(k string) bool { return !within(todo, k) })
+		// A key may be in two of them, and those that are only beginnings of keys are no segments.
+		tidy := func(keys []string) []string {
+			slices.Sort(keys)
+			return slices.DeleteFunc(slices.Compact(keys), func(k string) bool { return !strings.HasSuffix(k, ".zst") })
+		}
+		want, have = tidy(want), tidy(have)
+		if i := firstDiffering(want, have); i >= 0 {
+			t.Fatalf("%v and then %v: from key %d: %d keys, want %d", first, todo, i, len(have), len(want))
+		}
+	}
+	if opened < 100 {
+		t.Errorf("only %d were more than a page", opened)
+	}
+}
+
+// A range of many hours costs one listing, unless there is more than a page in it. What lies between its days is not of the range.
+func TestListsAPageFirst(t *testing.T) {
+	for _, c := range []struct{ segments, lists int }{{0, 1}, {10, 1}, {keysOfPage - 2, 1}, {keysOfPage + 1, 0}, {3 * keysOfPage, 0}} {
+		mem := objstore.NewMemory("test", time.Now)
+		var want []string
+		for i := range c.segments {
+			at := querytest.Day0.Add(12*time.Hour + time.Duration(i)*time.Hour/100)
+			n := segment.Name{First: segment.AtTime(at), Last: segment.AtTime(at.Add(time.Second)), Records: 1, RawBytes: 2, Generation: uint8(i % 2)}
+			want = append(want, n.Key("web"))
+			replace(t, mem, n.Key("web"), []byte("x"))
+		}
+		for _, key := range []string{"web/2026-11-20/03/junk", "web/2026-11-29/junk", "webs/junk"} {
+			replace(t, mem, key, []byte("x"))
+		}
+		lists := 0
+		b := &bucketFunc{Bucket: mem, list: func(ctx context.Context, prefix, after string) iter.Seq2[objstore.Info, error] {
+			lists++
+			return mem.List(ctx, prefix, after)
+		}}
+		r := &run{e: newEngine(t, Config{Bucket: b, Listings: 1}), q: Query{Topic: "web"}, ans: &Answer{}}
+		r.q.Range = Range{From: segment.AtTime(querytest.Day0.Add(11 * time.Hour)), To: segment.AtTime(querytest.Day0.Add(44 * time.Hour))}
+		infos, err := r.list(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var have []string
+		for _, i := range infos {
+			have = append(have, i.Key)
+		}
+		slices.Sort(have)
+		slices.Sort(want)
+		want = slices.DeleteFunc(want, func(key string) bool {
+			_, n, err := segment.ParseKey(key)
+			return err != nil || !r.q.Range.Overlaps(n.First, n.Last)
+		})
+		if i := firstDiffering(want, slices.Compact(have)); i >= 0 {
+			t.Errorf("%d segments: from %d: %d listed, want %d", c.segments, i, len(have), len(want))
+		}
+		if c.lists > 0 && (lists != c.lists || r.meter.stats().Requests.Lists != c.lists) || c.lists == 0 && lists < 3 {
+			t.Errorf("%d segments: %d listings, counted %d", c.segments, lists, r.meter.stats().Requests.Lists)
 		}
 	}
 }
