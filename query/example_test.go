@@ -108,7 +108,7 @@ func ExampleHistogram() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	h, err := query.Histogram(context.Background(), engine, q, 5*time.Minute)
+	h, err := query.Histogram(context.Background(), engine, q, query.Steps{Length: 5 * time.Minute})
 	if err != nil {
 		log.Fatal(err)
 	}

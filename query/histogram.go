@@ -2,10 +2,11 @@ package query
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"oklog/objstore"
-	"oklog/objstore/segment"
 )
 
 // MaxBuckets is how many buckets a histogram has at most.
@@ -23,37 +24,6 @@ type HistogramAnswer struct {
 	// Buckets from the first to the last in which there is something, in the order of time, and the empty ones between them.
 	Buckets []Bucket `json:"buckets"`
 	Answer  *Answer  `json:"answer"` // its Count is the sum
-}
-
-// niceSteps are those that people like to read, ascending.
-var niceSteps = [...]time.Duration{
-	time.Second, 5 * time.Second, 10 * time.Second, 30 * time.Second,
-	time.Minute, 5 * time.Minute, 10 * time.Minute, 30 * time.Minute,
-	time.Hour, 3 * time.Hour, 6 * time.Hour, 12 * time.Hour, 24 * time.Hour, 7 * 24 * time.Hour,
-}
-
-// NiceStep is the least of the usual steps with which a histogram of the range has up to so many rows; for very long ranges a week
-// doubled until it has.
-func NiceStep(r Range, rows int) time.Duration {
-	if r.Empty() || rows < 1 {
-		return niceSteps[len(niceSteps)-1]
-	}
-	first, last := r.From.Time(), segment.Before(r.To).Time()
-	fits := func(step time.Duration) bool {
-		ms := uint64(step / time.Millisecond)
-		return last/ms-first/ms < uint64(rows)
-	}
-	for _, step := range niceSteps {
-		if fits(step) {
-			return step
-		}
-	}
-	const longest = 1 << 62 // of a time.Duration, doubled: it does not reach over all times of ULIDs
-	step := niceSteps[len(niceSteps)-1]
-	for !fits(step) && step < longest/2 {
-		step *= 2
-	}
-	return step
 }
 
 // TimeCounter is a Runner that counts faster than it puts out records.
@@ -108,16 +78,16 @@ func timesOnly(q Query) Query {
 	return q
 }
 
-// Histogram counts the records that match by time, in buckets of a step, which begin at multiples of it since 1970 in UTC: those of whole
-// days at midnight. Pieces of one that was cut count once, as in Answer.Count. A step with which there would be more than MaxBuckets
-// buckets is a *ParamError about step, which is told as soon as that shows. As with Run, another error comes with what is known until there.
-func Histogram(ctx context.Context, r Runner, q Query, step time.Duration) (*HistogramAnswer, error) {
-	h := &HistogramAnswer{Step: step, Answer: &Answer{}}
-	if step < time.Millisecond || step%time.Millisecond != 0 {
-		return h, paramError("step", "--step %s: want whole milliseconds, at least 1ms", step)
+// Histogram counts the records that match by time, in steps. Pieces of one that was cut count once, as in Answer.Count. Steps with which there would be
+// more than MaxBuckets buckets are a *ParamError about step, which is told as soon as that shows. As with Run, another error comes with what is known
+// until there.
+func Histogram(ctx context.Context, r Runner, q Query, steps Steps) (*HistogramAnswer, error) {
+	h := &HistogramAnswer{Step: steps.Length, Answer: &Answer{}}
+	if steps.Length < time.Millisecond || steps.Length%time.Millisecond != 0 {
+		return h, paramError("step", "--step %s: want whole milliseconds, at least 1ms", steps.Length)
 	}
 	q = timesOnly(q)
-	c := counts{step: uint64(step / time.Millisecond), of: map[uint64]int64{}}
+	c := counts{steps: steps, of: map[int64]int64{}}
 	var err error
 	if t, ok := r.(TimeCounter); ok {
 		h.Answer, err = t.CountTimes(ctx, q, c.add)
@@ -128,33 +98,33 @@ func Histogram(ctx context.Context, r Runner, q Query, step time.Duration) (*His
 	return h, err
 }
 
-// counts are those of a histogram.
+// counts are those of a histogram. Buckets are named by their first milliseconds.
 type counts struct {
-	step        uint64 // ms
-	of          map[uint64]int64
-	lowest, top uint64
-	at          uint64 // the bucket of what came last, which is not in the map
+	steps       Steps
+	of          map[int64]int64
+	lowest, top int64
+	at, end     int64 // the bucket of what came last, which is not in the map
 	n           int64
 }
 
 func (c *counts) add(ms uint64, n int64) error {
-	at := ms / c.step
-	if c.n > 0 && at == c.at {
+	t := int64(ms)
+	if c.n > 0 && c.at <= t && t < c.end {
 		c.n += n
 		return nil
 	}
+	at := c.steps.start(t)
 	lowest, top := at, at
 	if c.n > 0 {
 		lowest, top = min(c.lowest, at), max(c.top, at)
 	}
-	if top-lowest >= MaxBuckets {
-		step := time.Duration(c.step) * time.Millisecond
-		return paramError("step", "--step %s: the records lie further apart than %d steps: want a longer step, or a shorter range (--from, --to)", step, MaxBuckets)
+	if (top-lowest)/c.steps.Length.Milliseconds() >= MaxBuckets {
+		return paramError("step", "--step %s: the records lie further apart than %d steps: want a longer step, or a shorter range (--from, --to)", c.steps.Length, MaxBuckets)
 	}
 	if c.n > 0 {
 		c.of[c.at] += c.n
 	}
-	c.at, c.n, c.lowest, c.top = at, n, lowest, top
+	c.at, c.end, c.n, c.lowest, c.top = at, c.steps.next(at), n, lowest, top
 	return nil
 }
 
@@ -165,8 +135,11 @@ func (c *counts) buckets() []Bucket {
 	}
 	c.of[c.at] += c.n
 	c.n = 0
-	for at := c.lowest; at <= c.top; at++ {
-		all = append(all, Bucket{time.UnixMilli(int64(at * c.step)).UTC(), c.of[at]})
+	for _, at := range slices.Sorted(maps.Keys(c.of)) {
+		for n := len(all); n > 0 && c.steps.next(all[n-1].Start.UnixMilli()) < at; n++ {
+			all = append(all, Bucket{Start: time.UnixMilli(c.steps.next(all[n-1].Start.UnixMilli())).UTC()})
+		}
+		all = append(all, Bucket{time.UnixMilli(at).UTC(), c.of[at]})
 	}
 	return all
 }

@@ -94,7 +94,7 @@ func TestHistogramOracle(t *testing.T) {
 					q.Limit = 1 + rnd.Int64N(30)
 				}
 				step := []time.Duration{time.Minute, 7 * time.Minute, time.Hour, 24 * time.Hour, 7 * 24 * time.Hour}[rnd.IntN(5)]
-				h, err := Histogram(t.Context(), e, q, step)
+				h, err := Histogram(t.Context(), e, q, Steps{Length: step})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -146,7 +146,7 @@ func TestIDsOfWhatHolds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, err := Histogram(t.Context(), e, q, time.Minute)
+	h, err := Histogram(t.Context(), e, q, Steps{Length: time.Minute})
 	if err != nil || len(h.Buckets) != 1 || h.Buckets[0] != (Bucket{querytest.Day0.Add(time.Minute), 10}) {
 		t.Errorf("%v %v", h.Buckets, err)
 	}
@@ -176,7 +176,7 @@ func TestHistogramBounds(t *testing.T) {
 	e := newEngine(t, Config{Bucket: b})
 	f := func(buckets int, from, to ulid.ULID, step time.Duration) {
 		t.Helper()
-		h, err := Histogram(t.Context(), e, Query{Topic: "web", Range: Range{from, to}}, step)
+		h, err := Histogram(t.Context(), e, Query{Topic: "web", Range: Range{from, to}}, Steps{Length: step})
 		if buckets > 0 {
 			if err != nil || len(h.Buckets) != buckets {
 				t.Errorf("step %s: want %d buckets, have %d: %v", step, buckets, len(h.Buckets), err)
@@ -218,7 +218,7 @@ func TestHistogramOfRunner(t *testing.T) {
 		}
 		return &Answer{Count: 4}, broken
 	})
-	h, err := Histogram(t.Context(), r, Query{Topic: "web", CountOnly: true, Before: 1, After: 1}, time.Minute)
+	h, err := Histogram(t.Context(), r, Query{Topic: "web", CountOnly: true, Before: 1, After: 1}, Steps{Length: time.Minute})
 	want := []Bucket{{querytest.Day0.Add(time.Minute), 2}, {querytest.Day0.Add(2 * time.Minute), 0}, {querytest.Day0.Add(3 * time.Minute), 2}}
 	if diff := cmp.Diff(want, h.Buckets); diff != "" || !errors.Is(err, broken) || h.Answer.Count != 4 {
 		t.Errorf("%v %s", err, diff)
@@ -283,7 +283,7 @@ func BenchmarkHistogram(b *testing.B) {
 			b.SetBytes(size)
 			b.ReportAllocs()
 			for b.Loop() {
-				h, err := Histogram(b.Context(), e, q, time.Second)
+				h, err := Histogram(b.Context(), e, q, Steps{Length: time.Second})
 				if err != nil || h.Answer.Partial() {
 					b.Fatal(err, h.Answer.Problems)
 				}

@@ -140,7 +140,7 @@ func TestHistogramCompactedUnderway(t *testing.T) {
 			keys = append(keys, querytest.Store(t, mem, "web", 0, 500, chunk)...)
 		}
 		b := compacting(t, mem, keys, 1+rnd.IntN(60), func() { querytest.Store(t, mem, "web", 1, 900, all) })
-		h, err := Histogram(t.Context(), newEngine(t, Config{Bucket: b, MaxBytes: 3000, Fetches: 2}), Query{Topic: "web", Range: everything()}, time.Hour)
+		h, err := Histogram(t.Context(), newEngine(t, Config{Bucket: b, MaxBytes: 3000, Fetches: 2}), Query{Topic: "web", Range: everything()}, Steps{Length: time.Hour})
 		if diff := cmp.Diff(naiveBuckets(all, false, 0, time.Hour), h.Buckets); err != nil || diff != "" || h.Answer.Partial() {
 			t.Fatalf("%v %v %s", err, h.Answer.Problems, diff)
 		}
@@ -188,7 +188,7 @@ func TestSurveyProblems(t *testing.T) {
 	if len(sources) != 1 || sources[0].Sessions != 1 || sources[0].Segments != 1 {
 		t.Errorf("sources: %+v", sources)
 	}
-	h, err := Histogram(t.Context(), e, q, time.Hour)
+	h, err := Histogram(t.Context(), e, q, Steps{Length: time.Hour})
 	check(h.Answer, err)
 	if len(h.Buckets) != 1 || h.Buckets[0] != (Bucket{querytest.Day0, 300}) {
 		t.Errorf("buckets: %v", h.Buckets)

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"iter"
-	"time"
 
 	"oklog/query"
 	"oklog/query/where"
@@ -33,7 +32,7 @@ type searcher interface {
 
 // counter counts records.
 type counter interface {
-	Histogram(ctx context.Context, q question, step time.Duration) (*query.HistogramAnswer, error)
+	Histogram(ctx context.Context, q question, steps query.Steps) (*query.HistogramAnswer, error)
 	// Top gives the n most frequent values of a field.
 	Top(ctx context.Context, q question, field where.Path, n int) (*query.TopAnswer, error)
 }

@@ -28,21 +28,21 @@ type bucketLine struct {
 
 // histogram counts by time, and draws it.
 func histogram(ctx context.Context, b counter, opts options, watch func(func() query.Stats), stdout io.Writer) (ans *query.Answer, err, broken error) {
-	step := opts.step
-	if step == 0 {
+	steps := query.Steps{Length: opts.step, Zone: opts.look.zone}
+	if steps.Length == 0 {
 		// Finer than can be shown: how far the records lie apart is known when they are counted.
-		step = query.NiceStep(opts.query.Range, query.MaxBuckets-1)
+		steps.Length = query.NiceStep(opts.query.Range, query.MaxBuckets-1)
 	}
-	h, err := b.Histogram(ctx, question{Request: opts.request, query: opts.query, watch: watch}, step)
+	h, err := b.Histogram(ctx, question{Request: opts.request, query: opts.query, watch: watch}, steps)
 	if err != nil {
 		return h.Answer, err, nil
 	}
 	buckets := h.Buckets
 	if opts.step == 0 {
-		buckets, step = coarsen(buckets, step, maxRows)
+		buckets, steps = coarsen(buckets, steps, maxRows)
 	}
 	w := bufio.NewWriterSize(stdout, 64<<10)
-	broken = writeHistogram(w, buckets, step, opts)
+	broken = writeHistogram(w, buckets, steps.Length, opts)
 	if e := w.Flush(); broken == nil {
 		broken = e
 	}

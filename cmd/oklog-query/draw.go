@@ -15,16 +15,16 @@ import (
 const maxRows = 60
 
 // coarsen puts the buckets of a histogram together until they are no more than so many rows.
-func coarsen(buckets []query.Bucket, step time.Duration, rows int) ([]query.Bucket, time.Duration) {
+func coarsen(buckets []query.Bucket, steps query.Steps, rows int) ([]query.Bucket, query.Steps) {
 	if len(buckets) <= rows {
-		return buckets, step
+		return buckets, steps
 	}
-	span := query.Range{From: segment.AtTime(buckets[0].Start), To: segment.AtTime(buckets[len(buckets)-1].Start.Add(step))}
-	wide := max(step, query.NiceStep(span, rows))
+	span := query.Range{From: segment.AtTime(buckets[0].Start), To: segment.AtTime(buckets[len(buckets)-1].Start.Add(steps.Length))}
+	wide := steps
+	wide.Length = max(steps.Length, query.NiceStep(span, rows))
 	var out []query.Bucket
 	for _, b := range buckets {
-		ms := b.Start.UnixMilli()
-		start := time.UnixMilli(ms - ms%wide.Milliseconds()).UTC()
+		start := wide.Start(b.Start)
 		if n := len(out); n > 0 && out[n-1].Start.Equal(start) {
 			out[n-1].Count += b.Count
 			continue

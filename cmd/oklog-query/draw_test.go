@@ -68,7 +68,8 @@ func TestCoarsen(t *testing.T) {
 			for i := range n {
 				all = append(all, query.Bucket{Start: start.Add(time.Duration(i) * step), Count: int64(i)})
 			}
-			out, wide := coarsen(all, step, maxRows)
+			out, steps := coarsen(all, query.Steps{Length: step}, maxRows)
+			wide := steps.Length
 			var sum int64
 			for i, b := range out {
 				sum += b.Count
@@ -94,7 +95,7 @@ func TestHistogram(t *testing.T) {
 	for _, c := range []struct{ args, want string }{
 		{"--histogram=5m", "2026-11-22T17:10Z  3  " + strings.Repeat("█", 57) + "\n2026-11-22T17:15Z  0\n2026-11-22T17:20Z  1  " + strings.Repeat("█", 19) + "\n"},
 		{"--histogram=1d", "2026-11-22T00:00Z  4  " + strings.Repeat("█", 57) + "\n"},
-		{"--histogram=1d --tz Europe/Berlin", "2026-11-22T01:00+01:00  4  " + strings.Repeat("█", 52) + "\n"},
+		{"--histogram=1d --tz Europe/Berlin", "2026-11-22T00:00+01:00  4  " + strings.Repeat("█", 52) + "\n"},
 		{"--histogram=10m --json", `{"start":"2026-11-22T17:10Z","count":3}` + "\n" + `{"start":"2026-11-22T17:20Z","count":1}` + "\n"},
 		{"--histogram --from 2026-11-22T17:15", "2026-11-22T17:20:45Z  1  " + strings.Repeat("█", 54) + "\n"},
 	} {

@@ -99,8 +99,8 @@ func (l *local) hotTopics() query.HotTopics {
 }
 
 // Histogram implements backend.
-func (l *local) Histogram(ctx context.Context, q question, step time.Duration) (*query.HistogramAnswer, error) {
-	return query.Histogram(ctx, l.engine, l.watched(q), step)
+func (l *local) Histogram(ctx context.Context, q question, steps query.Steps) (*query.HistogramAnswer, error) {
+	return query.Histogram(ctx, l.engine, l.watched(q), steps)
 }
 
 // Top implements backend.

@@ -99,7 +99,7 @@ func timeFlags() []cli.Flag {
 }
 
 func zoneFlag() cli.Flag {
-	return &cli.StringFlag{Name: "tz", Category: catTime, EnvVars: []string{"OKLOG_TZ"}, Usage: "print times in `ZONE`, and read bounds without a zone as of there: utc, local, Europe/Berlin", DefaultText: "utc"}
+	return &cli.StringFlag{Name: "tz", Category: catTime, EnvVars: []string{"OKLOG_TZ"}, Usage: "print times in `ZONE`, and read bounds without a zone as of there: utc, local, Europe/Berlin, +05:30", DefaultText: "utc"}
 }
 
 // outputFlags say what is printed of what is found.
@@ -113,7 +113,7 @@ func outputFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "count", Aliases: []string{"c"}, Category: catOutput, Usage: "print only how many records there are; with -l by source, with -o how many matches"},
 		&cli.BoolFlag{Name: "list-sources", Aliases: []string{"l", "files-with-matches"}, Category: catOutput, Usage: "print only the sources that have matches"},
 		onlyFlag(),
-		&flags.Optional{StringFlag: &cli.StringFlag{Name: "histogram", Category: catOutput, Usage: "draw how many records there are by time, a row for each `STEP` (10s, 5m, 1d; in UTC), or for one that fits"}, Alone: automatic},
+		&flags.Optional{StringFlag: &cli.StringFlag{Name: "histogram", Category: catOutput, Usage: "draw how many records there are by time, a row for each `STEP` (10s, 5m, 1d, from midnight in --tz on), or for one that fits"}, Alone: automatic},
 		&cli.StringFlag{Name: "top", Category: catOutput, Usage: "print the most frequent values of `FIELD` (user.id, items[].price), and how many records have them; -m is how many values", DefaultText: "10 of them"},
 		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Category: catOutput, Usage: "print nothing: the exit status tells"},
 		&cli.StringFlag{Name: "color", Aliases: []string{"colour"}, Category: catOutput, Usage: "`WHEN` to use colours: auto (on a terminal, without NO_COLOR), always or never", DefaultText: "auto"},
@@ -407,18 +407,14 @@ func parseLook(c *cli.Context, sc screen) (l look, err error) {
 
 // parseZone is nil for UTC.
 func parseZone(c *cli.Context) (*time.Location, error) {
-	switch name := c.String("tz"); strings.ToLower(name) {
-	case "", "utc":
-		return nil, nil
-	case "local":
+	if strings.EqualFold(c.String("tz"), "local") {
 		return time.Local, nil
-	default:
-		zone, err := time.LoadLocation(name)
-		if err != nil {
-			return nil, fmt.Errorf("--tz %s: there is no such zone: want utc, local, or a name like Europe/Berlin", name)
-		}
-		return zone, nil
 	}
+	zone, err := query.ParseZone(c.String("tz"))
+	if err != nil {
+		return nil, fmt.Errorf("--tz %s: %w", c.String("tz"), err)
+	}
+	return zone, nil
 }
 
 // parseCost reads what bounds a search.

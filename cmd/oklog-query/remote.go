@@ -135,8 +135,8 @@ func (r *remote) Search(ctx context.Context, q question, emit func(query.Record)
 }
 
 // Histogram implements backend.
-func (r *remote) Histogram(ctx context.Context, q question, step time.Duration) (*query.HistogramAnswer, error) {
-	h, err := r.c.Histogram(ctx, q.Request, step)
+func (r *remote) Histogram(ctx context.Context, q question, steps query.Steps) (*query.HistogramAnswer, error) {
+	h, err := r.c.Histogram(ctx, q.Request, steps)
 	if err != nil {
 		return &query.HistogramAnswer{Answer: &query.Answer{}}, err
 	}

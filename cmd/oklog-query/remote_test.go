@@ -70,7 +70,7 @@ func TestServer(t *testing.T) {
 	for _, args := range []string{
 		day, "error" + day, "-c error" + day, "-lc error" + day, "-l" + day, "-q absent" + day, "-C1 three" + day, "-A1 -e one -e three" + day, "-o -w error" + day, "-co error" + day,
 		"-i -v ERROR --newest -m2" + day, "-E ^e.*e$ --time --show-source --ulid" + day, "--json" + day, "-0 fine" + day, "--source host=web2 --json" + day, "--where n>0" + day,
-		"--histogram error" + day, "--histogram=1h" + day, "--top path" + day, "--top n --json" + day,
+		"--histogram error" + day, "--histogram=1h" + day, "--histogram=1d --tz Asia/Kathmandu" + day, "--histogram=1d --tz local" + day, "--top path" + day, "--top n --json" + day,
 		"--tz Europe/Berlin --time three --topic web --from 2026-11-22T18:10 --to 2026-11-22T18:11",
 		"sources" + day, "sources -l --source host=web1" + day, "sources --json" + day, "topics", "topics -l", "topics --json", "absent" + day,
 	} {

@@ -106,7 +106,7 @@ func TestMoreBadInput(t *testing.T) {
 		{"--source panic", "--source panic: want KEY=VALUE, KEY!=VALUE, KEY=~REGEX or KEY!~REGEX: to print sources use --show-source"},
 		{"--last 2026-11-22 x", "--last 2026-11-22: not understood: want a duration like 15m, 1h30m, 2d or 1w; other bounds are for --from"},
 		{"--last 1h --from 2h x", "--last 1h stands beside --from 2h: give one of them"},
-		{"--tz Mars/Olympus x", "--tz Mars/Olympus: there is no such zone: want utc, local, or a name like Europe/Berlin"},
+		{"--tz Mars/Olympus x", "--tz Mars/Olympus: there is no such zone: want utc, a name like Europe/Berlin, or an offset like +05:30"},
 		{"-A x y", "--after-context x: want a number"},
 		{"-C 10001 y", "--context 10001: want 0 to 10000"},
 		{"-B -1 y", "--before-context -1: want at least 0"},

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	_ "time/tzdata" // --time-zone and the zones of histograms are wanted where the system has none, too
 
 	"github.com/urfave/cli/v2"
 

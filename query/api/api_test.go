@@ -268,6 +268,14 @@ func TestAggregates(t *testing.T) {
 	if len(h.Buckets) != 10 || h.Step != time.Minute || h.Answer.Count != 150 || !h.Buckets[0].Start.Equal(now.Add(-10*time.Minute)) || h.Buckets[9].Count != 15 {
 		t.Errorf("%+v", h)
 	}
+	if err := json.Unmarshal(get(t, s.URL+wire.Histogram+"?topic=web&step=1d&tz=Asia%2FKathmandu").body, &h); err != nil {
+		t.Fatal(err)
+	}
+	if start := h.Buckets[0].Start.Add(5*time.Hour + 45*time.Minute); h.Step != 24*time.Hour || start.Hour() != 0 || start.Minute() != 0 {
+		t.Errorf("days of Kathmandu begin at %s", h.Buckets[0].Start)
+	}
+	get(t, s.URL+wire.Histogram+"?topic=web&tz=Mars").failed(t, 400, "tz", "no such zone")
+	get(t, s.URL+wire.Histogram+"?topic=web&tz=local").failed(t, 400, "tz", "want utc")
 	if r := get(t, s.URL+wire.Histogram+"?topic=web&pattern=absent"); !bytes.Contains(r.body, []byte(`"buckets":[]`)) {
 		t.Errorf("%s", r.body)
 	}

@@ -51,6 +51,7 @@ type asked struct {
 	query.Request
 	cursor *ulid.ULID
 	step   time.Duration // 0: one that fits
+	zone   *time.Location
 	field  where.Path
 	n      int // values of a field, 0: usualTop; records of the past with a tail
 

@@ -68,6 +68,11 @@ func histogramParams() []param {
 			return fmt.Errorf("step=%.40q: %w: want a time like 30s, 5m or 1d", v[0], err)
 		}
 		return nil
+	}}, param{"tz", text, func(a *asked, v []string, _ int64) (err error) {
+		if a.zone, err = query.ParseZone(v[0]); err != nil {
+			return fmt.Errorf("tz=%.40q: %w", v[0], err)
+		}
+		return nil
 	}})
 }
 
@@ -163,7 +168,7 @@ func (a *API) histogram(x *exchange) error {
 	}
 	var h *query.HistogramAnswer
 	cut, err := a.within(x, q, func(ctx context.Context) (_ *query.Answer, err error) {
-		h, err = query.Histogram(ctx, a.cfg.Runner, q, step)
+		h, err = query.Histogram(ctx, a.cfg.Runner, q, query.Steps{Length: step, Zone: x.asked.zone})
 		return h.Answer, err
 	})
 	if err != nil {

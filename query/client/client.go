@@ -167,11 +167,14 @@ func (c *Client) Estimate(ctx context.Context, r query.Request) (wire.Estimate, 
 	return e, nil
 }
 
-// Histogram asks how many records there are, by time; with a step of 0 in steps that fit the range. Newest, Limit and context do not go with it.
-func (c *Client) Histogram(ctx context.Context, r query.Request, step time.Duration) (*query.HistogramAnswer, error) {
+// Histogram asks how many records there are, by time; with a length of 0 in steps that fit the range. Newest, Limit and context do not go with it.
+func (c *Client) Histogram(ctx context.Context, r query.Request, steps query.Steps) (*query.HistogramAnswer, error) {
 	v := whatValues(r)
-	if step != 0 {
-		v.Set("step", step.String())
+	if steps.Length != 0 {
+		v.Set("step", steps.Length.String())
+	}
+	if steps.Zone != nil {
+		v.Set("tz", query.ZoneName(steps.Zone))
 	}
 	h := &query.HistogramAnswer{}
 	resp, err := c.object(ctx, wire.Histogram, v, h)

@@ -122,7 +122,7 @@ func TestHostileServers(t *testing.T) {
 		if _, err := c.Estimate(t.Context(), query.Request{Topic: "web"}); err == nil {
 			t.Errorf("%s: an estimate passes", message)
 		}
-		if _, err := c.Histogram(t.Context(), query.Request{Topic: "web"}, time.Minute); err == nil {
+		if _, err := c.Histogram(t.Context(), query.Request{Topic: "web"}, query.Steps{Length: time.Minute}); err == nil {
 			t.Errorf("%s: a histogram passes", message)
 		}
 		if err := c.Tail(t.Context(), query.Request{Topic: "web"}, 0, func(Event) error { return nil }); err == nil {

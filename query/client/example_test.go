@@ -114,7 +114,7 @@ func ExampleClient_Histogram() {
 		log.Fatal(err)
 	}
 	defer c.Close()
-	h, err := c.Histogram(context.Background(), query.Request{Topic: "web", From: "2026-11-22", To: "2026-11-23", Patterns: []string{"500"}}, 2*time.Minute)
+	h, err := c.Histogram(context.Background(), query.Request{Topic: "web", From: "2026-11-22", To: "2026-11-23", Patterns: []string{"500"}}, query.Steps{Length: 2 * time.Minute})
 	if err != nil {
 		log.Fatal(err)
 	}

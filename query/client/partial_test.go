@@ -33,7 +33,7 @@ func TestPartialIsTold(t *testing.T) {
 		t.Errorf("%+v %v", ans, err)
 	}
 	object := serve(t, says(206, `{"answer":`+answer+`}`, "Content-Type", "application/json"))
-	if h, err := object.Histogram(t.Context(), query.Request{Topic: "web"}, 0); err != nil || !h.Answer.Partial() {
+	if h, err := object.Histogram(t.Context(), query.Request{Topic: "web"}, query.Steps{}); err != nil || !h.Answer.Partial() {
 		t.Errorf("%+v %v", h, err)
 	}
 	if top, err := object.Top(t.Context(), query.Request{Topic: "web"}, "f", 1); err != nil || !top.Answer.Partial() {

@@ -65,11 +65,11 @@ func TestOracle(t *testing.T) {
 					t.Fatalf("query %d %+v: %s %v", i, q, d, want.err)
 				}
 				const step = time.Hour
-				one, err := query.Histogram(t.Context(), local, q, step)
+				one, err := query.Histogram(t.Context(), local, q, query.Steps{Length: step})
 				if err != nil {
 					t.Fatal(err)
 				}
-				if all, err := query.Histogram(t.Context(), first, q, step); err != nil || !slices.Equal(one.Buckets, all.Buckets) || one.Answer.Count != all.Answer.Count {
+				if all, err := query.Histogram(t.Context(), first, q, query.Steps{Length: step}); err != nil || !slices.Equal(one.Buckets, all.Buckets) || one.Answer.Count != all.Answer.Count {
 					t.Fatalf("query %d %+v: by time %d records, want %d, %v", i, q, all.Answer.Count, one.Answer.Count, err)
 				}
 			}

@@ -71,8 +71,8 @@ func TestHistogramAndTop(t *testing.T) {
 			q.Range, q.Limit = everything(), 0
 		}
 		step := []time.Duration{time.Minute, 17 * time.Minute, time.Hour}[rnd.IntN(3)]
-		want, err := query.Histogram(t.Context(), local, q, step)
-		have, haveErr := query.Histogram(t.Context(), here, q, step)
+		want, err := query.Histogram(t.Context(), local, q, query.Steps{Length: step})
+		have, haveErr := query.Histogram(t.Context(), here, q, query.Steps{Length: step})
 		if err != nil || haveErr != nil || !reflect.DeepEqual(want.Buckets, have.Buckets) || want.Answer.Count != have.Answer.Count || have.Answer.Partial() {
 			t.Fatalf("histogram %d of %+v: %d in %v, %v %v, want %d in %v, %v", i, q, have.Answer.Count, have.Buckets, have.Answer.Problems, haveErr, want.Answer.Count, want.Buckets, err)
 		}
