@@ -342,7 +342,14 @@ func TestReplaced(t *testing.T) {
 		if s := ans.Stats; s.Blocks.Replaced == 0 || s.Records.Duplicates != 0 || s.Records.Scanned != int64(len(all)) || s.Listings != 1 || ans.Partial() {
 			t.Fatalf("%+v %v", s, ans.Problems)
 		}
+		est, err := newEngine(t, Config{Bucket: mem}).Estimate(t.Context(), q)
+		if err != nil || est.Records != int64(len(all)) || est.Answer.Stats.Blocks.Replaced != ans.Stats.Blocks.Replaced {
+			t.Fatalf("estimated %d of %d records, %+v, %v", est.Records, len(all), est.Answer.Stats.Blocks, err)
+		}
 		q.Brute = true
+		if est, err := newEngine(t, Config{Bucket: mem}).Estimate(t.Context(), q); err != nil || est.Records < 2*int64(len(all)) {
+			t.Fatalf("brute: estimated %d of %d records, %v", est.Records, len(all), err)
+		}
 		have, ans = ask(t, newEngine(t, Config{Bucket: mem}), q)
 		same(t, want, have)
 		if s := ans.Stats; s.Blocks.Replaced != 0 || s.Records.Duplicates < int64(len(all)) {
@@ -356,6 +363,9 @@ func TestReplaced(t *testing.T) {
 			}
 			return mem.Get(ctx, key, off, p)
 		}}
+		if est, err := newEngine(t, Config{Bucket: deleted}).Estimate(t.Context(), q); err != nil || est.Answer.Partial() || est.Records != int64(len(all)) {
+			t.Fatalf("seed %d: estimated %d of %d records, %v %v", seed, est.Records, len(all), est.Answer.Problems, err)
+		}
 		have, ans = ask(t, newEngine(t, Config{Bucket: deleted}), q)
 		same(t, want, have)
 		if ans.Partial() || ans.Stats.Listings != 1 {

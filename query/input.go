@@ -232,6 +232,12 @@ func (s *source) elsewhere(first, last ulid.ULID, records int64) bool {
 	return slices.ContainsFunc(s.claims, func(c claim) bool { return c.holds(first, last, records) })
 }
 
+// compacted tells that s is not there, and that all of it is in other segments: that is why it was deleted, though perhaps not in each bucket that
+// lists it.
+func (s *source) compacted() bool {
+	return errors.Is(s.err, objstore.ErrNotFound) && s.elsewhere(s.first, s.last, s.name.Records)
+}
+
 // blocks yields the blocks of s that the query has to read, with their places, and notes how many are left out.
 func (s *source) blocks(yield func(int, segment.BlockInfo) bool) {
 	var skipped, pruned, replaced int

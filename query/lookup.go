@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -15,12 +16,31 @@ import (
 
 // What tells about segments without reading their blocks: how much a query would read, and of which sources there is something.
 
-// inspect opens candidates, some at once, and calls visit for each; several calls are made at once. The first error ends it.
+// inspect opens candidates, some at once, and calls visit for each; several calls are made at once. What replaces others is visited before these.
+// The first error ends it.
 func (sc *scan) inspect(ctx context.Context, candidates []candidate, visit func(*source) error) error {
+	sources := sc.sourcesOf(candidates)
+	slices.SortStableFunc(sources, func(a, b *source) int { return cmp.Compare(b.name.Generation, a.name.Generation) })
+	for len(sources) > 0 {
+		n := slices.IndexFunc(sources, func(s *source) bool { return s.name.Generation != sources[0].name.Generation })
+		if n < 0 {
+			n = len(sources)
+		}
+		if err := sc.inspectSome(ctx, sources[:n], visit); err != nil {
+			return err
+		}
+		sources = sources[n:]
+	}
+	return ctx.Err()
+}
+
+// inspectSome is inspect of segments that do not replace each other.
+func (sc *scan) inspectSome(ctx context.Context, sources []*source, visit func(*source) error) error {
 	var all *errgroup.Group
 	all, sc.ctx = errgroup.WithContext(ctx)
 	all.SetLimit(openAhead)
-	for _, c := range candidates {
+	var claiming sync.Mutex
+	for _, s := range sources {
 		for sc.opened.Load() > openMemory && sc.ctx.Err() == nil {
 			select {
 			case <-sc.passed:
@@ -31,23 +51,29 @@ func (sc *scan) inspect(ctx context.Context, candidates []candidate, visit func(
 			break
 		}
 		all.Go(func() error {
-			s := &source{sc: sc, candidate: c, first: c.name.First, last: c.name.Last}
 			s.open()
 			defer func() {
 				s.tail.letGo()
 				sc.opened.Add(-s.tables)
+				s.seg, s.kept, s.plain, s.claims = nil, nil, nil, nil
 				select {
 				case sc.passed <- struct{}{}:
 				default:
 				}
 			}()
+			if s.compacted() {
+				return nil
+			}
 			if s.err == nil {
 				s.wanted = sc.q.Sources.of(s.seg.Sources)
+				claiming.Lock()
+				sc.replace(s)
+				claiming.Unlock()
 			}
 			return visit(s)
 		})
 	}
-	return cmp.Or(all.Wait(), ctx.Err())
+	return all.Wait()
 }
 
 // afford fails with a TooMuchError if reading the candidates takes more than the query may.

@@ -3,7 +3,6 @@ package query
 import (
 	"container/heap"
 	"context"
-	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -104,14 +103,19 @@ type anewError struct{ key string }
 
 func (e *anewError) Error() string { return "object " + e.key + " cannot be read" }
 
-// merge puts the records of segments and batches into the sink of the query, merged.
-func (sc *scan) merge(ctx context.Context, candidates []candidate, hot []*source) error {
-	var sources []*source
+// sourcesOf makes the candidates known to each other.
+func (sc *scan) sourcesOf(candidates []candidate) (sources []*source) {
 	sc.segments = make(map[string]*source, len(candidates))
 	for _, c := range candidates {
 		s := &source{sc: sc, candidate: c, first: c.name.First, last: c.name.Last}
 		sources, sc.segments[c.key] = append(sources, s), s
 	}
+	return sources
+}
+
+// merge puts the records of segments and batches into the sink of the query, merged.
+func (sc *scan) merge(ctx context.Context, candidates []candidate, hot []*source) error {
+	sources := sc.sourcesOf(candidates)
 	for _, h := range hot {
 		if sc.q.Range.Overlaps(h.first, h.last) {
 			sources = append(sources, &source{sc: sc, hot: true, raw: h.raw, seg: h.seg, first: h.first, last: h.last})
@@ -339,8 +343,8 @@ func (sc *scan) reach(s *source) bool {
 	}
 	s.tasks = []*task{}
 	switch {
-	case errors.Is(s.err, objstore.ErrNotFound) && s.elsewhere(s.first, s.last, s.name.Records):
-		s.err = nil // that is why it was deleted, though perhaps not in each bucket that lists it
+	case s.compacted():
+		s.err = nil
 	case s.err == nil:
 		s.wanted = sc.q.Sources.of(s.seg.Sources)
 		sc.replace(s)
