@@ -83,7 +83,7 @@ func (p *picker) pick(seg *segment.Segment, t *task, raw []byte) error {
 		return err
 	}
 	decoded := now()
-	idle, err := p.absent()
+	idle, err := p.absent(t.info.Records)
 	if err != nil {
 		return err
 	}
@@ -126,6 +126,8 @@ func (p *picker) bare() bool { return p.search == nil && p.where == nil && p.noT
 // every tells that all records are wanted.
 func (p *picker) every() bool { return p.search == nil && p.wanted == nil && p.where == nil }
 
+var newline = []byte{'\n'}
+
 // stretch is how much text is searched before the picker looks whether the query has ended, in bytes.
 const stretch = 512 << 10
 
@@ -144,10 +146,14 @@ func (p *picker) stretches(yield func(at int, text []byte) bool) {
 	}
 }
 
-// absent tells that no record of the block matches, if that is quick to tell.
-func (p *picker) absent() (bool, error) {
+// absent tells that none of the block's records, of which so many are expected, matches, if that is quick to tell.
+func (p *picker) absent(records int) (bool, error) {
 	if p.search == nil {
 		return false, nil
+	}
+	if len(p.block.Text) > stretch && bytes.Count(p.block.Text, newline) != records {
+		// Lines are not records: between two stretches one may be cut in half, and match by what is in both.
+		return p.search.Absent(p.block.Text), p.ctx.Err()
 	}
 	for _, text := range p.stretches {
 		if !p.search.Absent(text) {
