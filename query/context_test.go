@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -432,6 +433,44 @@ func TestContextEnds(t *testing.T) {
 	for _, bad := range []Query{q, {Topic: "web", Before: MaxContext + 1}, {Topic: "a/b", After: 1}} {
 		if ans, err := e.Run(t.Context(), bad, func(Record) error { return nil }); err == nil || ans == nil {
 			t.Errorf("%+v: no error", bad)
+		}
+	}
+}
+
+// A match that is not there any more when it is looked around is put out, with what is left around it.
+func TestContextOfWhatHasGone(t *testing.T) {
+	all := lines(1, querytest.Day0, 6)
+	for i := range all {
+		all[i].Text = []string{"x", "match 1", "x", "x", "match 2", "x"}[i]
+	}
+	q := Query{Topic: "web", Range: everything(), Pattern: compile(t, match.Pattern{Texts: []string{"match"}}), Before: 1}
+	for _, deleted := range []bool{true, false} {
+		mem := objstore.NewMemory("test", time.Now)
+		querytest.Store(t, mem, "web", 0, 0, all[:3])
+		second := querytest.Store(t, mem, "web", 0, 0, all[3:])[0]
+		var mu sync.Mutex
+		reads := 0
+		b := &bucketFunc{Bucket: mem, get: func(ctx context.Context, key string, off int64, p []byte) (int, error) {
+			if key != second {
+				return mem.Get(ctx, key, off, p)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if reads++; !deleted && reads >= 2 && reads <= 4 {
+				return 0, errors.New("slow down")
+			}
+			n, err := mem.Get(ctx, key, off, p)
+			if deleted && reads == 1 {
+				if err := mem.Delete(ctx, second); err != nil {
+					t.Error(err)
+				}
+			}
+			return n, err
+		}}
+		have, ans := ask(t, newEngine(t, Config{Bucket: b}), q)
+		same(t, []querytest.Entry{all[0], all[1], all[2], all[4]}, have)
+		if ans.Count != 2 || ans.Partial() == deleted {
+			t.Errorf("counted %d: %v", ans.Count, ans.Problems)
 		}
 	}
 }

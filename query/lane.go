@@ -176,7 +176,7 @@ const nearby = 1 << 16
 // leading is what leads to the record id, nearest first, as far as it was not put out, and whether anything was left out before that. seen
 // tells that the record is in the view.
 func (c *contextRun) leading(l *lane, id ulid.ULID) (out []place, apart, seen bool, err error) {
-	if l.any {
+	if l.any && l.fwd != nil {
 		// What is at hand is gone over: in dense matches, next to nothing.
 		for passed := 0; passed < nearby; passed++ {
 			at, bound, found, ended, err := l.fwd.peek(id, false)

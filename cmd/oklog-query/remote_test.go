@@ -64,11 +64,13 @@ func TestServer(t *testing.T) {
 	b, url := folder(t)
 	storeFrom(t, b, "web", at, []string{"host=web1"}, plain("error one", "fine", "error two error", `{"path":"/","n":1}`, "\xff binary"))
 	storeFrom(t, b, "web", at.Add(time.Second), []string{"host=web2", "zone=a b"}, plain("error three", "ls", `{"path":"/a","n":7}`))
+	storeFrom(t, b, "web", at.Add(2*time.Second), []string{"host=web1"}, plain("a first", "in two"))
+	storeFrom(t, b, "web", at.Add(3*time.Second), []string{"host=web2", "zone=a b"}, plain("ls in three"))
 	storeFrom(t, b, "db", at, nil, plain("x"))
 	server := serve(t, b, "")
 	const day = " --topic web --from 2026-11-22 --to 2026-11-23"
 	for _, args := range []string{
-		day, "error" + day, "-c error" + day, "-lc error" + day, "-l" + day, "-q absent" + day, "-C1 three" + day, "-A1 -e one -e three" + day, "-o -w error" + day, "-co error" + day,
+		day, "error" + day, "-c error" + day, "-lc error" + day, "-l" + day, "-q absent" + day, "-C1 three" + day, "-A1 -e one -e three" + day, "-B2 in" + day, "-B2 --newest -e fine -e in" + day, "-o -w error" + day, "-co error" + day,
 		"-i -v ERROR --newest -m2" + day, "-E ^e.*e$ --time --show-source --ulid" + day, "--json" + day, "-0 fine" + day, "--source host=web2 --json" + day, "--where n>0" + day,
 		"--histogram error" + day, "--histogram=1h" + day, "--histogram=1d --tz Asia/Kathmandu" + day, "--histogram=1d --tz local" + day, "--top path" + day, "--top n --json" + day,
 		"--tz Europe/Berlin --time three --topic web --from 2026-11-22T18:10 --to 2026-11-22T18:11",
@@ -82,7 +84,7 @@ func TestServer(t *testing.T) {
 		}
 	}
 	out, errs, code := call(t, "stats", "--server", server, "--topic", "web", "--from", "2026-11-22", "--to", "2026-11-23", "error")
-	if !strings.HasPrefix(out, "segments  2\nblocks    2\nbytes     ") || errs != "" || code != exitFound {
+	if !strings.HasPrefix(out, "segments  4\nblocks    4\nbytes     ") || errs != "" || code != exitFound {
 		t.Errorf("have %s%s(%d)", out, errs, code)
 	}
 	for _, c := range []struct{ args, want string }{

@@ -67,6 +67,45 @@ func TestQuery(t *testing.T) {
 	}
 }
 
+// Whoever turns pages sees every match, whatever stands around those of the page before.
+func TestPagesWithContext(t *testing.T) {
+	p := newPlace(t)
+	block := &segment.Block{Sources: segment.Sources{1: {{Key: "host", Value: "quiet"}}, 2: {{Key: "host", Value: "busy"}}}}
+	add := func(i int, session uint64, text string) {
+		block.Append(segment.MakeID(uint64(now.UnixMilli())-100_000+uint64(i)*1000, session, uint32(i)), []byte(text), 0)
+	}
+	add(0, 1, "before")
+	add(1, 1, "match 1")
+	for i := 2; i < 20; i++ {
+		add(i, 2, fmt.Sprint("match ", i))
+	}
+	add(20, 1, "after")
+	storeBlock(t, p.bucket, "web", block)
+	s := listen(t, newAPI(t, p.config()))
+	for _, newest := range []string{"false", "true"} {
+		cursor, seen := "", map[string]bool{}
+		for page := 0; ; page++ {
+			if page > 30 {
+				t.Fatal("there is no end to it")
+			}
+			r := get(t, s.URL+wire.Query+"?topic=web&pattern=match&limit=1&after=1&before=1&newest="+newest+cursor)
+			have, end := r.texts(t)
+			if len(have) == 0 {
+				break
+			}
+			for _, text := range have {
+				if strings.HasPrefix(text, "match") {
+					seen[text] = true
+				}
+			}
+			cursor = "&cursor=" + end.Cursor
+		}
+		if len(seen) != 19 {
+			t.Errorf("newest %s: %d matches of 19", newest, len(seen))
+		}
+	}
+}
+
 func TestBadRequests(t *testing.T) {
 	p := newPlace(t)
 	store(t, p.bucket, "web", 1000)

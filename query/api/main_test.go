@@ -43,25 +43,30 @@ func storeLines(t testing.TB, b objstore.Bucket, topic string, n int, line func(
 	t.Helper()
 	const each = 100
 	for from := 0; from < n; from += each {
-		d, err := segment.NewDays(segment.WriterConfig{Filter: true, BlockSize: 1 << 16}, 1<<30, func(name segment.Name, data []byte) error {
-			return b.Put(t.Context(), name.Key(topic), bytes.NewReader(data), int64(len(data)))
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
 		block := &segment.Block{Sources: segment.Sources{1: {{Key: "host", Value: "web0"}}, 2: {{Key: "host", Value: "web1"}}}}
 		for i := from; i < min(from+each, n); i++ {
 			x := segment.MakeID(uint64(now.Add(time.Duration(i-n)*time.Second).UnixMilli()), uint64(1+i%2), uint32(i))
 			block.Append(x, []byte(line(i)), 0)
 			id(x.String())
 		}
-		c := block.Cursor()
-		if err := d.Take(&c, c.Left()); err != nil {
-			t.Fatal(err)
-		}
-		if err := d.Close(); err != nil {
-			t.Fatal(err)
-		}
+		storeBlock(t, b, topic, block)
+	}
+}
+
+func storeBlock(t testing.TB, b objstore.Bucket, topic string, block *segment.Block) {
+	t.Helper()
+	d, err := segment.NewDays(segment.WriterConfig{Filter: true, BlockSize: 1 << 16}, 1<<30, func(name segment.Name, data []byte) error {
+		return b.Put(t.Context(), name.Key(topic), bytes.NewReader(data), int64(len(data)))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := block.Cursor()
+	if err := d.Take(&c, c.Left()); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
 	}
 }
 

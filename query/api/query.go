@@ -95,7 +95,9 @@ func (a *API) query(x *exchange) error {
 	var last ulid.ULID
 	any := false
 	ans, err := a.cfg.Runner.Run(ctx, q, func(r query.Record) error {
-		last, any = r.ID, true
+		if !r.Context { // which may stand before, or behind, matches of other sources
+			last, any = r.ID, true
+		}
 		return out.add(func(dst []byte) []byte { return lines.Append(dst, r) })
 	})
 	x.told.answer = ans

@@ -92,6 +92,17 @@ func TestRun(t *testing.T) {
 	if err != nil || ans.Count != 2 || !slices.Equal(have, []string{"a", "b", "+c", "d"}) {
 		t.Errorf("%q %+v %v", have, ans, err)
 	}
+	before := query.Record{Context: true}
+	before.ID, before.Text = segment.MakeID(1_600_000_000_000, 1, 0), []byte("before")
+	context := string((&query.LineEncoder{}).Append(nil, before))
+	c = serve(t, says(200, record(1, "a", 0)+context+record(2, "b", 0)+end))
+	if have, ans, err = run(t, c, query.Request{Before: 1}); err != nil || ans.Count != 2 || !slices.Equal(have, []string{"a", "before", "b"}) {
+		t.Errorf("%q %+v %v", have, ans, err)
+	}
+	c = serve(t, says(200, record(2, "b", 0)+context+record(1, "a", 0)+end))
+	if _, _, err = run(t, c, query.Request{Before: 1}); !errors.Is(err, ErrForeign) {
+		t.Errorf("matches out of order: %v", err)
+	}
 	c = serve(t, says(200, record(3, "c", segment.Continues)+record(2, "b", segment.Continued)+record(1, "a", 0)+end))
 	if have, _, err = run(t, c, query.Request{Newest: true}); err != nil || !slices.Equal(have, []string{"c", "+b", "a"}) {
 		t.Errorf("%q %v", have, err)

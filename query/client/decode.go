@@ -10,6 +10,7 @@ import (
 	"io"
 
 	"github.com/klauspost/compress/zstd"
+	"github.com/oklog/ulid/v2"
 
 	"oklog/objstore/segment"
 	"oklog/query"
@@ -51,6 +52,8 @@ type decoder struct {
 	newest bool
 	last   query.Record
 	any    bool
+	match  ulid.ULID // the last record that is no context
+	found  bool
 }
 
 func newDecoder(r io.Reader, newest bool) *decoder {
@@ -94,16 +97,20 @@ func (d *decoder) next() (r query.Record, end *wire.End, err error) {
 	return r, last.End, nil
 }
 
-// check holds a record to the order, and tells whether it belongs to the one before.
+// check holds a record to the order, and tells whether it belongs to the one before. Context stands beside what it is of, which need not be its place among
+// the records of all sources (query.RunContext).
 func (d *decoder) check(r *query.Record) error {
-	if d.any {
-		c := r.ID.Compare(d.last.ID)
+	if !r.Context {
+		c := r.ID.Compare(d.match)
 		if d.newest {
 			c = -c
 		}
-		if c <= 0 {
-			return fmt.Errorf("%w: record %s comes after %s", ErrForeign, r.ID, d.last.ID)
+		if d.found && c <= 0 {
+			return fmt.Errorf("%w: record %s comes after %s", ErrForeign, r.ID, d.match)
 		}
+		d.match, d.found = r.ID, true
+	}
+	if d.any {
 		first, second := &d.last, r
 		if d.newest {
 			first, second = r, &d.last
