@@ -35,8 +35,9 @@
 // and a key by itself, whose value is empty. So the words of plain text are keys, of which nothing is true but that they exist and are "".
 //
 // A path leads through objects and arrays. Where it leads nowhere, the rest of it as one key does: http.status is also {"http.status":200}, and
-// http.status=200 in logfmt. The first of several equal keys counts; with [], all that is found does. A record need not be sound: what
-// stands before the damage counts, so that a record that was cut still has the fields of its beginning.
+// http.status=200 in logfmt. The first of several equal keys counts under which there is what the path asks for; with [], all that is
+// found does. A record need not be sound: what stands before the damage counts, so that a record that was cut still has the fields of its beginning. What is no value of JSON, such as NaN or None,
+// is as if it were not there.
 //
 // # What is compared
 //

@@ -215,7 +215,7 @@ func (s *scanner) value(b []byte, i, from int) int {
 	default:
 		end = skipValue(b, i)
 		if v.raw = b[i:end]; !isScalar(v.raw) {
-			return len(b)
+			return end // NaN, say, or None: what is behind it may be sound
 		}
 	}
 	for _, at := range s.active[from:to] {

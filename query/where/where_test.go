@@ -44,6 +44,21 @@ const event = ` {"level":"error","status":500,"ratio":0.25,"id":9007199254740993
 	"items":[{"x":1},{"x":"two"},{"y":[3,4]}],"http.method":"GET","a":{"b.c":"d"},"none":null,"empty":"","path":"\/api\/v1","tags":["one","two"],
 	"msg":"\u0063onnection reset", "big":1e400, "list":[], "k8s":{"app.kubernetes.io/name":"web"}} `
 
+// Whether an expression asks for a field that has no value of JSON or does not makes no difference to what it says of others.
+func TestNoValueOfJSON(t *testing.T) {
+	for _, word := range []string{"NaN", "Infinity", "None", "True", "undefined", "nul"} {
+		record := `{"a":` + word + `,"level":"error","in":[` + word + `,7],"o":{"x":` + word + `}}`
+		for text, want := range map[string]bool{
+			`level=error`: true, `level=error OR a>100`: true, `level=error a!=5`: true, `level=error exists(a)`: false, `level=error NOT exists(b)`: true,
+			`a=5`: false, `a=` + word: false, `in[1]=7 in[0]!=7`: true, `in[]=7`: true, `o.x=1`: false, `exists(o.x)`: false, `exists(o)`: true,
+		} {
+			if have := holds(t, text, record); have != want {
+				t.Errorf("%s of %s: %v", text, record, have)
+			}
+		}
+	}
+}
+
 func TestMatch(t *testing.T) {
 	f := func(want bool, text string, record string) {
 		t.Helper()
@@ -199,7 +214,7 @@ func TestMatch(t *testing.T) {
 	f(true, `b=2`, `{"a":[1,{"b":3},"]}"],"b":2}`)
 	f(true, `b=2`, "{\"a\\\"b\":[[[]]],\n\"b\"\t:\r2 }")
 	f(false, `exists(a)`, `{"a":error}`)
-	f(false, `exists(a) or exists(b)`, `{"a":truefalse,"b":1}`)
+	f(true, `exists(a) or exists(b)`, `{"a":truefalse,"b":1}`)
 	f(true, `b=1`, `{"a":error,"b":1}`)
 	f(true, `a=1`, `{"a":1,"a":2}`)
 	f(true, `user.name="connection"`, `user.name="connection`)
