@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,7 +26,7 @@ type API struct {
 	metrics  *metrics
 	encoders encoders
 	routes   []route
-	tails    atomic.Int64
+	tails    *tails
 	stopping chan struct{} // closed by Stop
 	stopped  atomic.Bool
 }
@@ -49,9 +49,9 @@ func New(cfg Config) (*API, error) {
 		return nil, fmt.Errorf("make API: %w", err)
 	}
 	a := &API{cfg: cfg, stopping: make(chan struct{})}
-	a.queue, a.bodies = newQueue(&a.cfg), newBodies(a.cfg.MaxConcurrent)
+	a.queue, a.bodies, a.tails = newQueue(&a.cfg), newBodies(a.cfg.MaxConcurrent), &tails{most: a.cfg.MaxTails, of: map[string]int{}}
 	var err error
-	if a.metrics, err = newMetrics(cfg.Registerer, a.queue, &a.tails); err != nil {
+	if a.metrics, err = newMetrics(cfg.Registerer, a.queue, a.tails); err != nil {
 		return nil, fmt.Errorf("make API: %w", err)
 	}
 	a.routes = a.endpoints()
@@ -85,10 +85,20 @@ type exchange struct {
 	r      *http.Request
 	route  *route
 	token  *Token // nil: there are none
+	secret string // of it
 	client string // its name, or else the address
 	asked  *asked
 	free   func() // the room of its body
+	slot   *slot  // of an answer that is all there at once, until it is written; nil: none
 	told   report
+}
+
+// letGo gives back the slot.
+func (x *exchange) letGo() {
+	if x.slot != nil {
+		x.slot.release()
+		x.slot = nil
+	}
 }
 
 // report is what is logged and counted of a request.
@@ -111,7 +121,9 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		patient(http.NewResponseController(w)) // the deadline of the answer before this one is the connection's
 	}
 	a.hurryBody(w, r)
-	if err := a.serve(x); err != nil {
+	err := a.serve(x)
+	x.letGo()
+	if err != nil {
 		a.fail(x, err)
 	}
 	a.log(x, a.cfg.Now().Sub(start))
@@ -186,7 +198,8 @@ func (a *API) authorize(x *exchange) error {
 	case !strings.EqualFold(kind, "Bearer"):
 		why = "want the header Authorization: Bearer SECRET"
 	default:
-		if x.token = a.cfg.Tokens.Find(strings.TrimSpace(secret)); x.token == nil {
+		x.secret = strings.TrimSpace(secret)
+		if x.token = a.cfg.Tokens.Find(x.secret); x.token == nil {
 			why = "the token is not known here"
 		}
 	}
@@ -199,6 +212,15 @@ func (a *API) authorize(x *exchange) error {
 		return &statusError{http.StatusForbidden, fmt.Errorf("the token %s is not good for the action %s", x.token.Name, x.route.action)}
 	}
 	return nil
+}
+
+// stillGood tells that the token of a request, which has been allowed, would still be: the file of tokens may have changed since.
+func (a *API) stillGood(x *exchange) bool {
+	if x.token == nil {
+		return true
+	}
+	token := a.cfg.Tokens.Find(x.secret)
+	return token != nil && token.May(x.route.action) && (x.asked.Topic == "" || token.Sees(x.asked.Topic))
 }
 
 // address is that of the client, without the port.
@@ -227,7 +249,9 @@ func failure(err error) *wire.Error {
 		f.Status = http.StatusServiceUnavailable
 	case hasStatus:
 		f.Status = status.status
-	case errors.Is(err, errYours):
+	case errors.Is(err, errWithdrawn):
+		f.Status = http.StatusUnauthorized
+	case errors.Is(err, errYours), errors.Is(err, errYourTails):
 		f.Status = http.StatusTooManyRequests
 	case errors.Is(err, errBusy), errors.Is(err, errWaited), errors.Is(err, errTooLong), errors.Is(err, errStopping), errors.Is(err, errTails):
 		f.Status = http.StatusServiceUnavailable
@@ -256,33 +280,60 @@ func (a *API) fail(x *exchange, err error) {
 	if f.Status == http.StatusTooManyRequests || f.Status == http.StatusServiceUnavailable {
 		x.w.Header().Set("Retry-After", strconv.Itoa(retryAfter))
 	}
-	a.writeJSON(x.w, f.Status, wire.Failure{Error: f})
+	x.w.Header().Set("Content-Type", "application/json")
+	x.w.WriteHeader(f.Status)
+	_, _ = a.inOne(x.w).Write(appendJSON(wire.Failure{Error: f})) // where it cannot be written, nobody is there to be told
 }
 
 // write answers with an object, compressed if the client takes that.
 func (a *API) write(x *exchange, status int, v any) {
+	b, err := encode(v)
+	if err != nil {
+		a.fail(x, fmt.Errorf("encode: %w", err))
+		return
+	}
+	defer x.aside()()
+	w := a.inOne(x.w)
 	x.w.Header().Set("Vary", "Accept-Encoding")
-	enc, coding, err := a.encoders.pick(x.r.Header.Get("Accept-Encoding"), a.inOne(x.w))
+	x.w.Header().Set("Content-Type", "application/json")
+	enc, coding, err := a.encoders.pick(x.r.Header.Get("Accept-Encoding"), w)
 	if err != nil || enc == nil {
-		a.writeJSON(x.w, status, v)
+		x.w.WriteHeader(status)
+		_, _ = w.Write(b) // where it cannot be written, nobody is there to be told
 		return
 	}
 	defer a.encoders.giveBack(enc, coding)
-	x.w.Header().Set("Content-Type", "application/json")
 	x.w.Header().Set("Content-Encoding", coding)
 	x.w.WriteHeader(status)
-	if _, err := enc.Write(appendJSON(v)); err == nil {
-		_ = enc.Close() // nobody is there to be told
+	if _, err := enc.Write(b); err == nil {
+		_ = enc.Close()
 	}
 }
 
-// writeJSON answers with an object. Where it cannot be written, nobody is there to be told.
-func (a *API) writeJSON(w http.ResponseWriter, status int, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	enc := json.NewEncoder(a.inOne(w))
-	enc.SetEscapeHTML(false)
-	_ = enc.Encode(v)
+// aside gives the slot to another query where the reader takes its time, until what it returns is called.
+func (x *exchange) aside() (written func()) {
+	s := x.slot
+	if s == nil {
+		return func() {}
+	}
+	x.slot = nil
+	var mu sync.Mutex
+	parked, done := false, false
+	timer := time.AfterFunc(parkAfter, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		parked = !done && s.park()
+	})
+	return func() {
+		timer.Stop()
+		mu.Lock()
+		defer mu.Unlock()
+		if done = true; parked {
+			s.drop()
+		} else {
+			s.release()
+		}
+	}
 }
 
 // cause is an error as it is logged: what is wrong with a pattern is told with the pattern, which is the client's own.

@@ -3,7 +3,6 @@ package api
 import (
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,7 +15,7 @@ type metrics struct {
 	scanned, fetched, records prometheus.Counter
 }
 
-func newMetrics(reg prometheus.Registerer, q *queue, tails *atomic.Int64) (*metrics, error) {
+func newMetrics(reg prometheus.Registerer, q *queue, tails *tails) (*metrics, error) {
 	const namespace, subsystem = "oklog", "api"
 	counter := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Subsystem: subsystem, Name: name, Help: help})
@@ -44,7 +43,7 @@ func newMetrics(reg prometheus.Registerer, q *queue, tails *atomic.Int64) (*metr
 		gauge("running", "Queries that run.", func() float64 { n, _, _ := q.counts(); return float64(n) }),
 		gauge("waiting", "Queries that wait for others.", func() float64 { _, n, _ := q.counts(); return float64(n) }),
 		gauge("aside", "Queries whose readers take nothing.", func() float64 { _, _, n := q.counts(); return float64(n) }),
-		gauge("tails", "Tails that are followed.", func() float64 { return float64(tails.Load()) }),
+		gauge("tails", "Tails that are followed.", func() float64 { return float64(tails.count()) }),
 	} {
 		errs = append(errs, reg.Register(c))
 	}

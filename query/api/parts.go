@@ -96,13 +96,14 @@ func topParams() []param {
 // How many values are told at most, and where nothing is said.
 const maxTop, usualTop = 10_000, 10
 
-// within runs something that answers at once, in its turn and within the time that it may take.
+// within runs something that answers at once, in its turn and within the time that it may take. Its turn lasts until the answer is written: so many answers
+// are held in memory as queries may be, whoever does not read them.
 func (a *API) within(x *exchange, q query.Query, do func(context.Context) (*query.Answer, error)) (cut bool, err error) {
 	s, err := a.admit(x, q)
 	if err != nil {
 		return false, err
 	}
-	defer s.release()
+	x.slot = s
 	ctx, cancel := context.WithTimeoutCause(x.ctx, a.cfg.MaxTime, errTooLong)
 	defer cancel()
 	x.told.answer, err = do(ctx)

@@ -156,13 +156,20 @@ func timeProblem(q query.Query, limit string, last ulid.ULID, any bool) query.Pr
 
 // appendJSON is v as a line.
 func appendJSON(v any) []byte {
+	b, err := encode(v)
+	if err != nil { // a time beyond the year 9999 has no JSON
+		return appendJSON(wire.Failure{Error: &wire.Error{Message: "encode: " + err.Error(), Status: http.StatusInternalServerError}})
+	}
+	return b
+}
+
+// encode makes a line of JSON.
+func encode(v any) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil { // there is nothing in it that has no JSON
-		return appendJSON(wire.Failure{Error: &wire.Error{Message: "encode: " + err.Error(), Status: http.StatusInternalServerError}})
-	}
-	return b.Bytes()
+	err := enc.Encode(v)
+	return b.Bytes(), err
 }
 
 func setCount(h http.Header, name string, n int64) { h.Set(name, strconv.FormatInt(n, 10)) }

@@ -27,10 +27,11 @@ var (
 //
 // Each client has a queue of its own: first in, first out among what costs the same. What a query will cost is not known, but how long those of its
 // shape have run is (topic, length of the range, and so on: see shape): of two, the one that waits for less goes first, until the other one has waited for
-// patienceFor times the difference longer. A slot goes to the client with the least use: slot time it has taken, which
+// patienceFor times the difference longer, or half of the time that one may wait. A slot goes to the client with the least use: slot time it has taken, which
 // halves with every halfLife, less the time that the first in its queue has waited. So clients that ask the same take turns, one that asks
 // for little goes ahead of one that keeps slots for long, and whoever waits comes to its turn whatever the others do. A quarter of the slots is never one
-// client's, whoever waits: what costs little finds a slot though somebody has sent many queries that cost much.
+// client's, whoever waits: what costs little finds a slot though somebody has sent many queries that cost much. Where too many wait, the last of whoever has
+// sent most is refused.
 //
 // A query whose reader takes nothing is put aside: its slot goes to another one, and it waits for a slot before all others when its
 // reader goes on. So many may be aside, since they hold memory; beyond that a query keeps its slot until the reader is given up.
@@ -77,7 +78,8 @@ type waiter struct {
 	shape  string
 	since  time.Time
 	came   int64
-	ready  chan struct{} // closed when it has one
+	ready  chan struct{} // closed when it has one, or is refused
+	err    error         // why it is refused, set before
 }
 
 // slot is the right to run.
@@ -121,27 +123,23 @@ func (q *queue) acquire(ctx context.Context, name, shape string) (*slot, error) 
 	q.give()
 	select {
 	case <-w.ready:
-		q.mu.Unlock()
-		return &slot{q, c, shape, q.now()}, nil
 	default:
-	}
-	var err error
-	switch {
-	case len(c.queue) > q.yours:
-		err = errYours
-	case q.waiting > q.most:
-		err = errBusy
-	}
-	if err != nil {
-		q.leave(w)
-		q.mu.Unlock()
-		return nil, err
+		switch {
+		case len(c.queue) > q.yours:
+			q.refuse(w, errYours)
+		case q.waiting > q.most:
+			q.refuse(q.newest(c), errBusy)
+		}
 	}
 	q.mu.Unlock()
 	late := time.NewTimer(q.patience)
 	defer late.Stop()
+	var err error
 	select {
 	case <-w.ready:
+		if w.err != nil {
+			return nil, w.err
+		}
 		return &slot{q, c, shape, q.now()}, nil
 	case <-ctx.Done():
 		err = context.Cause(ctx)
@@ -152,11 +150,30 @@ func (q *queue) acquire(ctx context.Context, name, shape string) (*slot, error) 
 	defer q.mu.Unlock()
 	select {
 	case <-w.ready: // just now
-		q.free(c)
+		if w.err == nil {
+			q.free(c)
+		}
 	default:
 		q.leave(w)
 	}
 	return nil, err
+}
+
+// newest is who came last of those of whom most wait; of c's own, unless somebody has more.
+func (q *queue) newest(c *client) *waiter {
+	for _, other := range q.clients {
+		if len(other.queue) > len(c.queue) {
+			c = other
+		}
+	}
+	return slices.MaxFunc(c.queue, func(a, b *waiter) int { return cmp.Compare(a.came, b.came) })
+}
+
+// refuse ends the waiting of w.
+func (q *queue) refuse(w *waiter, err error) {
+	q.leave(w)
+	w.err = err
+	close(w.ready)
 }
 
 // leave takes w out of its queue.
@@ -221,7 +238,7 @@ func (q *queue) pick(c *client) (best int) {
 	now := q.now()
 	var least float64
 	for i, w := range c.queue {
-		score := patienceFor*q.costs[w.shape] - now.Sub(w.since).Seconds()
+		score := min(patienceFor*q.costs[w.shape], q.patience.Seconds()/2) - now.Sub(w.since).Seconds()
 		if i == 0 || score < least {
 			best, least = i, score
 		}

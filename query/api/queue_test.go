@@ -192,7 +192,11 @@ func TestQueueRefuses(t *testing.T) {
 		}
 		wait(t.Context(), "b")
 		wait(t.Context(), "c")
-		if _, err := q.acquire(t.Context(), "d", ""); !errors.Is(err, errBusy) {
+		wait(t.Context(), "d")
+		if err := <-errs; !errors.Is(err, errBusy) { // the second of a's
+			t.Error(err)
+		}
+		if _, err := q.acquire(t.Context(), "e", ""); !errors.Is(err, errBusy) {
 			t.Error(err)
 		}
 		mine := errors.New("mine")
@@ -296,4 +300,80 @@ func TestBusy(t *testing.T) {
 	close(end)
 	first.Wait()
 	http.DefaultClient.CloseIdleConnections()
+}
+
+// Where too many wait, whoever sends most makes room, and not who asks now and then.
+func TestQueueMakesRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := testQueue(1, 8)
+		first, err := q.acquire(t.Context(), "first", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all sync.WaitGroup
+		refused := make(chan string, 20)
+		ask := func(name string) {
+			all.Go(func() {
+				s, err := q.acquire(t.Context(), name, "")
+				if err != nil {
+					if !errors.Is(err, errBusy) {
+						t.Error(err)
+					}
+					refused <- name
+					return
+				}
+				s.release()
+			})
+			synctest.Wait()
+		}
+		for range 4 {
+			ask("a")
+			ask("b")
+		}
+		ask("c")
+		ask("c")
+		ask("a") // who has most, or as many as that, makes room itself
+		first.release()
+		all.Wait()
+		close(refused)
+		counts := map[string]int{}
+		for name := range refused {
+			counts[name]++
+		}
+		if counts["c"] > 0 || counts["a"]+counts["b"] != 3 || counts["a"] == 0 || counts["b"] == 0 {
+			t.Errorf("refused: %v", counts)
+		}
+		if running, waiting, _ := q.counts(); running+waiting != 0 {
+			t.Error(running, waiting)
+		}
+	})
+}
+
+// What is known to take long comes to its turn before it has waited for too long, however many short ones there are.
+func TestQueueDoesNotStarveWhatIsLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := testQueue(1, 100)
+		q.learn("long", 5*time.Minute)
+		ctx, stop := context.WithCancel(t.Context())
+		var all sync.WaitGroup
+		for range 4 {
+			all.Go(func() {
+				for ctx.Err() == nil {
+					if s, err := q.acquire(ctx, "all", "short"); err == nil {
+						time.Sleep(time.Second)
+						s.release()
+					}
+				}
+			})
+		}
+		time.Sleep(time.Minute)
+		s, err := q.acquire(t.Context(), "all", "long")
+		if err != nil {
+			t.Error(err)
+		} else {
+			s.release()
+		}
+		stop()
+		all.Wait()
+	})
 }

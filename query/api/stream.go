@@ -268,6 +268,11 @@ func (s *stream) release() {
 	defer s.mu.Unlock()
 	s.closed = true
 	s.timer.Stop()
+	if s.slot != nil {
+		s.slot.release()
+		s.slot = nil
+	}
+	_ = s.rc.SetWriteDeadline(time.Now().Add(s.wait)) // for the end of what is compressed, and of the body, which the server writes
 	if s.enc != nil {
 		if err := s.enc.Close(); err == nil && s.err == nil {
 			_ = s.rc.Flush() // whoever does not get it misses the end
@@ -275,11 +280,6 @@ func (s *stream) release() {
 		s.pool.giveBack(s.enc, s.coding)
 		s.enc = nil
 	}
-	if s.slot != nil {
-		s.slot.release()
-		s.slot = nil
-	}
-	_ = s.rc.SetWriteDeadline(time.Now().Add(s.wait)) // the server writes the end of the body
 }
 
 // patient lets a connection be silent for as long as there is nothing to write: HTTP/2 ends a stream whose deadline passes, whether or not

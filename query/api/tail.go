@@ -34,8 +34,49 @@ type Tailer interface {
 	Tail(ctx context.Context, q query.Query, n int, emit func(TailEvent) error) error
 }
 
-// errTails says that there is no room for one more.
-var errTails = errors.New("too many tails are followed: try again later, or use a query")
+// Why a tail is refused, or ended.
+var (
+	errTails     = errors.New("too many tails are followed: try again later, or use a query")
+	errYourTails = errors.New("too many tails of yours are followed: end some, or use a query")
+	errWithdrawn = errors.New("the token is not good for this any more")
+)
+
+// tails counts those that are followed. A quarter of them is never one client's.
+type tails struct {
+	most int
+	mu   sync.Mutex
+	all  int
+	of   map[string]int // by client
+}
+
+func (t *tails) begin(client string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.all >= t.most:
+		return errTails
+	case t.of[client] >= t.most-t.most/4:
+		return errYourTails
+	}
+	t.all++
+	t.of[client]++
+	return nil
+}
+
+func (t *tails) end(client string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.all--
+	if t.of[client]--; t.of[client] == 0 {
+		delete(t.of, client)
+	}
+}
+
+func (t *tails) count() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.all
+}
 
 // maxPast is how many records of the past a tail begins with at most.
 const maxPast = 10_000
@@ -73,11 +114,10 @@ func (a *API) tail(x *exchange) error {
 		return errStopping
 	default:
 	}
-	if a.tails.Add(1) > int64(a.cfg.MaxTails) {
-		a.tails.Add(-1)
-		return errTails
+	if err := a.tails.begin(x.client); err != nil {
+		return err
 	}
-	defer a.tails.Add(-1)
+	defer a.tails.end(x.client)
 	ctx, cancel := context.WithCancelCause(x.ctx)
 	defer cancel(nil)
 	stop := make(chan struct{})
@@ -94,6 +134,10 @@ func (a *API) tail(x *exchange) error {
 				cancel(errStopping)
 				return
 			case <-tick.C:
+				if !a.stillGood(x) {
+					cancel(errWithdrawn)
+					return
+				}
 				if err := e.send([]byte(": still here\n\n")); err != nil {
 					cancel(err)
 				}
@@ -126,12 +170,13 @@ func (a *API) tail(x *exchange) error {
 		x.told.outcome = "gone"
 	case errors.Is(context.Cause(ctx), errStopping): // the server's context has ended, or this one's
 		err = errStopping
-		fallthrough
+	case errors.Is(context.Cause(ctx), errWithdrawn):
+		err = errWithdrawn
 	case err != nil:
+		x.told.outcome = "failed"
+	}
+	if err != nil && x.told.outcome != "gone" {
 		x.told.err = err
-		if !errors.Is(err, errStopping) {
-			x.told.outcome = "failed"
-		}
 		_ = e.send(fmt.Appendf(nil, "event: error\ndata: %s\n", appendJSON(wire.Failure{Error: failure(err)}))) // the connection ends in any case
 	}
 	return nil

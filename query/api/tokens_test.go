@@ -187,3 +187,34 @@ func TestTokens(t *testing.T) {
 	}
 	t.Cleanup(func() { <-watched })
 }
+
+// Who follows a tail is asked again whether that is still allowed.
+func TestTokensAreWithdrawn(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "tokens")
+	write := func(text string) {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("a " + secretA + " topics=web\n")
+	tokens, err := OpenTokens(file, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := newAPI(t, Config{Tokens: tokens, Runner: runnerFunc(nil)})
+	x := &exchange{token: tokens.Find(secretA), secret: secretA, route: &route{action: ActionTail}, asked: &asked{}}
+	x.asked.Topic = "web"
+	for text, want := range map[string]bool{
+		"a " + secretA + " topics=web\n": true, "other " + secretA + " topics=w*\n": true, "b " + secretB + " topics=web\n": false,
+		"a " + secretA + " topics=db\n": false, "a " + secretA + " topics=web actions=query\n": false,
+	} {
+		write(text)
+		tokens.Reload()
+		if have := a.stillGood(x); have != want {
+			t.Errorf("%q: still good: %v", text, have)
+		}
+	}
+	if !a.stillGood(&exchange{}) {
+		t.Error("without tokens everybody may do everything")
+	}
+}
