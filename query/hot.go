@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"iter"
 	"slices"
-	"sync/atomic"
 
 	"oklog/objstore/segment"
 )
@@ -18,50 +17,10 @@ type Hot interface {
 	Unflushed(ctx context.Context, topic string) iter.Seq2[[]byte, error]
 }
 
-// Spare is bytes for unflushed batches that engines share: a query that needs more than its MaxHotBytes takes of it what nobody else has, and
-// gives it back when it ends. Nobody waits for it.
-type Spare struct{ left atomic.Int64 }
-
-// NewSpare makes one of so many bytes.
-func NewSpare(bytes int64) *Spare {
-	s := &Spare{}
-	s.left.Store(bytes)
-	return s
-}
-
-// Left is what nobody has taken, in bytes.
-func (s *Spare) Left() int64 { return s.left.Load() }
-
-func (s *Spare) take(n int64) bool {
-	if s == nil {
-		return false
-	}
-	if s.left.Add(-n) < 0 {
-		s.left.Add(n)
-		return false
-	}
-	return true
-}
-
 // held are the unflushed batches of a query, in memory.
 type held struct {
 	sources []*source
-	size    int64 // of their bytes
-	max     int64
-	lent    int64 // of spare
-	spare   *Spare
-}
-
-// fits makes room for n bytes more.
-func (h *held) fits(n int64) bool {
-	if more := h.size + n - h.max - h.lent; more > 0 {
-		if !h.spare.take(more) {
-			return false
-		}
-		h.lent += more
-	}
-	h.size += n
-	return true
+	room    *Share
 }
 
 // keep drops the batches that are of no use.
@@ -70,22 +29,22 @@ func (h *held) keep(useful func(*source) bool) {
 		if useful(s) {
 			return false
 		}
-		h.size -= int64(len(s.raw))
+		h.room.Give(int64(len(s.raw)))
 		return true
 	})
 }
 
-// letGo gives back what was lent. It may be called more than once.
+// letGo drops all. It may be called more than once.
 func (h *held) letGo() {
-	if h.lent > 0 {
-		h.spare.left.Add(h.lent)
+	h.sources = nil
+	if h.room != nil {
+		h.room.Close()
 	}
-	h.sources, h.size, h.lent = nil, 0, 0
 }
 
 // holdHot reads the unflushed batches into memory, and keeps those that overlap the range and have a source that is wanted.
 func (r *run) holdHot(ctx context.Context) (_ *held, err error) {
-	h := &held{max: r.e.cfg.MaxHotBytes, spare: r.e.cfg.Spare}
+	h := &held{room: NewShare(r.e.cfg.MaxHotBytes, r.e.cfg.Spare)}
 	if r.e.cfg.Hot == nil {
 		return h, nil
 	}
@@ -130,9 +89,9 @@ func (r *run) holdHot(ctx context.Context) (_ *held, err error) {
 		if sift != nil && !sift(s) {
 			continue
 		}
-		if !h.fits(int64(len(body))) {
+		if !h.room.Take(int64(len(body))) {
 			if sift != nil || !r.picks() {
-				r.ans.note(Problem{Err: fmt.Errorf("%w: over %d bytes", ErrHotTooLarge, h.max+h.lent)})
+				r.ans.note(Problem{Err: fmt.Errorf("%w: over %d bytes", ErrHotTooLarge, h.room.Max())})
 				break
 			}
 			sift = r.sift(dec)
@@ -140,8 +99,8 @@ func (r *run) holdHot(ctx context.Context) (_ *held, err error) {
 			if !sift(s) {
 				continue
 			}
-			if !h.fits(int64(len(body))) {
-				r.ans.note(Problem{Err: fmt.Errorf("%w: over %d bytes", ErrHotTooLarge, h.max+h.lent)})
+			if !h.room.Take(int64(len(body))) {
+				r.ans.note(Problem{Err: fmt.Errorf("%w: over %d bytes", ErrHotTooLarge, h.room.Max())})
 				break
 			}
 		}

@@ -55,9 +55,9 @@ func serveCommand(std streams) *cli.Command {
 			"   grafana 2c1f0d0f6a4be6d8bb7f3a52b6a1f1a90c5cbd14      topics=*       actions=query,list\n" +
 			"   shop    sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 topics=shop,shop-* actions=query,tail,list\n\n" +
 			"Memory: three eighths of --memory are for blocks of queries and half as much for unflushed records, shared by --max-concurrent queries, half as many\n" +
-			"besides, whose readers take nothing, and --spread-slots (of unflushed records each has half of its share to itself, the rest is for who needs it);\n" +
-			"an eighth keeps what was read, another one is for records from other queriers that wait for their turn, and half as much each for tails\n" +
-			"and for the values that the most frequent are found among.",
+			"besides, whose readers take nothing, and --spread-slots; an eighth keeps what was read, another one is for records\n" +
+			"from other queriers that wait for their turn, and half as much each for tails and for the values that the most frequent are found among. Of what is for\n" +
+			"unflushed records and for tails each has half of its share to itself, and the rest is for whoever needs more.",
 		Flags: concat(flags.Buckets(), []cli.Flag{flags.WriteQuorum("how `MANY` copies ingesters wait for (their --write-quorum; 0: all): with fewer than all, an answer without one of the buckets may be partial")},
 			flags.NATS("`URL` of the NATS server: records that are not flushed yet are found, too"), serveFlags(), groupFlags(), []cli.Flag{
 				&cli.BoolFlag{Name: "wait", Usage: "keep trying when the NATS server cannot be reached at the start", EnvVars: []string{"OKLOG_WAIT"}},
@@ -118,8 +118,15 @@ func (s *serving) shareMemory(memory int64) error {
 	s.query.MaxBytes, s.cache.Memory = memory*3/8/held, memory/8
 	unflushed := memory * 3 / 16
 	s.query.MaxHotBytes, s.query.Spare = unflushed/2/held, query.NewSpare(unflushed/2)
-	s.api.MaxTails, s.tail.MaxBytes = maxTails, memory/16/maxTails
-	s.group.waiting = min(max(memory/8/queries, 1), spread.DefaultBufferBytes)
+	s.api.MaxTails = min(maxTails, 4*s.api.MaxConcurrent)
+	tails := memory / 16
+	s.tail.MaxBytes = tails / 2 / int64(s.api.MaxTails)
+	if s.group.name == noGroup {
+		tails += memory / 8
+	} else {
+		s.group.waiting = min(max(memory/8/queries, 1), spread.DefaultBufferBytes)
+	}
+	s.tail.Spare = query.NewSpare(tails - s.tail.MaxBytes*int64(s.api.MaxTails))
 	s.api.MaxTopBytes = min(max(memory/16/int64(s.api.MaxConcurrent), 1), query.MaxTopBytes)
 	if s.query.MaxBytes < leastBlocks {
 		return fmt.Errorf("%d bytes of memory are too few for %d queries at a time: want %d at least (--memory), or fewer queries (--max-concurrent)",

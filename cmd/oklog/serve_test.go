@@ -213,13 +213,16 @@ func TestShareMemory(t *testing.T) {
 		for _, concurrent := range []int{1, 3, 32, 1024} {
 			for _, slots := range []int{0, 2, 64} {
 				s := serving{api: api.Config{MaxConcurrent: concurrent}, group: groupConfig{slots: slots}}
+				if slots == 0 {
+					s.group.name = noGroup
+				}
 				if err := s.shareMemory(memory); err != nil {
 					continue // it is said that it is too little
 				}
 				queries := int64(concurrent + concurrent/2)
 				sum := (queries+int64(slots))*(s.query.MaxBytes+s.query.MaxHotBytes) + s.cache.Memory + int64(s.api.MaxTails)*s.tail.MaxBytes +
-					s.query.Spare.Left() + queries*s.group.waiting + int64(concurrent)*s.api.MaxTopBytes
-				if s.group.waiting < 1 || s.api.MaxTopBytes < 1 || sum > memory {
+					s.query.Spare.Left() + s.tail.Spare.Left() + queries*s.group.waiting + int64(concurrent)*s.api.MaxTopBytes
+				if s.group.waiting < 1 && slots > 0 || s.api.MaxTopBytes < 1 || sum > memory {
 					t.Errorf("%d bytes, %d queries, %d pieces: %d bytes: %+v", memory, concurrent, slots, sum, s)
 				}
 			}

@@ -178,6 +178,7 @@ func (f follower) Tail(ctx context.Context, q query.Query, n int, emit func(Tail
 		}
 	}
 	for {
+		q.Idle()
 		select {
 		case <-ctx.Done():
 			return ctx.Err()

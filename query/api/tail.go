@@ -31,6 +31,7 @@ const (
 type Tailer interface {
 	// Tail calls emit with the last n records there are, and with each that is published from then on, until ctx is done or emit fails: from
 	// one goroutine at a time. The record's text is valid until emit returns. While emit waits, it skips what it cannot hold, and says how many.
+	// Before it waits for more it calls q.Idle, if that is set.
 	Tail(ctx context.Context, q query.Query, n int, emit func(TailEvent) error) error
 }
 
@@ -152,6 +153,7 @@ func (a *API) tail(x *exchange) error {
 	var lines query.LineEncoder
 	var b []byte
 	count := int64(0)
+	q.Idle = func() { _ = e.flush() } // what fails here fails what is added next
 	err = a.cfg.Parts.Tailer.Tail(ctx, q, x.asked.n, func(ev TailEvent) error {
 		b = b[:0]
 		if ev.Note != "" {
@@ -161,7 +163,7 @@ func (a *API) tail(x *exchange) error {
 			b = append(append(append(b, "id: "...), ev.Record.ID.String()...), "\ndata: "...)
 			b = append(lines.Append(b, ev.Record), '\n')
 		}
-		return e.send(b)
+		return e.add(b)
 	})
 	x.told.status, x.told.outcome = http.StatusOK, "ok"
 	x.told.answer = &query.Answer{Count: count}
@@ -189,14 +191,35 @@ type events struct {
 	wait time.Duration
 
 	mu    sync.Mutex
+	buf   []byte // to be written
 	begun bool
 	err   error
 }
 
+// add sends b with what follows, which is no later than the next flush.
+func (e *events) add(b []byte) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.buf = append(e.buf, b...)
+	if len(e.buf) < flushSize {
+		return e.err
+	}
+	return e.write()
+}
+
+// flush sends what was added.
+func (e *events) flush() error { return e.send(nil) }
+
+// send sends what was added, and b.
 func (e *events) send(b []byte) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.err != nil {
+	e.buf = append(e.buf, b...)
+	return e.write()
+}
+
+func (e *events) write() error {
+	if e.err != nil || len(e.buf) == 0 {
 		return e.err
 	}
 	if !e.begun {
@@ -207,11 +230,12 @@ func (e *events) send(b []byte) error {
 	}
 	err := e.rc.SetWriteDeadline(time.Now().Add(e.wait))
 	if err == nil || errors.Is(err, http.ErrNotSupported) {
-		if _, err = e.x.w.Write(b); err == nil {
+		if _, err = e.x.w.Write(e.buf); err == nil {
 			err = e.rc.Flush()
 		}
 		patient(e.rc)
 	}
+	e.buf = e.buf[:0]
 	if err != nil {
 		e.err = fmt.Errorf("%w: %w", errReader, err)
 	}

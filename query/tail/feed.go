@@ -3,10 +3,13 @@ package tail
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
 	"oklog/objstore/segment"
+	"oklog/query"
 )
 
 // itemCost is what an item of an inbox takes besides its batch, in bytes, about.
@@ -23,21 +26,22 @@ type item struct {
 
 // inbox is what waits for one reader. It is bounded: beyond, batches are dropped, and which records were in them is kept.
 type inbox struct {
-	max  int64 // bytes
-	now  func() time.Time
-	wake chan struct{} // of room for one: something has changed
+	now   func() time.Time
+	wake  chan struct{} // of room for one: something has changed
+	taken chan struct{} // likewise: there may be room
 
 	mu      sync.Mutex
+	room    *query.Share // of what items takes
 	items   []item
-	bytes   int64
+	slow    bool  // it was waited for, and has not taken everything since
 	dropped int   // sessions in items of dropped batches
 	bad     item  // if any
 	whole   bool  // nothing is missing right now
 	err     error // the end
 }
 
-func newInbox(max int64, now func() time.Time) *inbox {
-	return &inbox{max: max, now: now, wake: make(chan struct{}, 1)}
+func newInbox(room *query.Share, now func() time.Time) *inbox {
+	return &inbox{room: room, now: now, wake: make(chan struct{}, 1), taken: make(chan struct{}, 1)}
 }
 
 func (in *inbox) signal() {
@@ -47,16 +51,36 @@ func (in *inbox) signal() {
 	}
 }
 
-// push hands over a batch, or drops it.
-func (in *inbox) push(b *batch) {
+// push hands over a batch, or drops it. Until late is closed it waits for a reader that takes what comes.
+func (in *inbox) push(b *batch, late <-chan struct{}) {
 	defer in.signal()
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if in.bytes+b.size+itemCost <= in.max {
-		in.items = append(in.items, item{batch: b})
-		in.bytes += b.size + itemCost
-		return
+	for !in.room.Take(b.size + itemCost) {
+		if in.slow || !in.wait(late) {
+			in.slow = true
+			in.drop(b)
+			return
+		}
 	}
+	in.items = append(in.items, item{batch: b})
+}
+
+// wait waits until something was taken; false if it is too late for that.
+func (in *inbox) wait(late <-chan struct{}) bool {
+	in.mu.Unlock()
+	defer in.mu.Lock()
+	in.signal()
+	select {
+	case <-in.taken:
+		return true
+	case <-late:
+		return false
+	}
+}
+
+// drop notes which records were in a batch.
+func (in *inbox) drop(b *batch) {
 	if in.dropped+len(b.sessions) > maxSessions {
 		in.lose()
 		return
@@ -118,17 +142,30 @@ func (in *inbox) next() (it item, ok bool) {
 		return it, true
 	}
 	if len(in.items) == 0 {
-		in.items = nil
+		in.items, in.slow = nil, false
 		return item{}, false
 	}
 	it = in.items[0]
 	in.items[0] = item{}
 	in.items = in.items[1:]
 	if it.batch != nil {
-		in.bytes -= it.batch.size + itemCost
+		in.room.Give(it.batch.size + itemCost)
+		select {
+		case in.taken <- struct{}{}:
+		default:
+		}
 	}
 	in.dropped -= len(it.dropped)
 	return it, true
+}
+
+// close lets go of what is in there.
+func (in *inbox) close() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.items, in.slow = nil, true
+	in.room.Close()
+	in.room = query.NewShare(0, nil) // what is still pushed finds no room
 }
 
 // status tells whether nothing is missing right now, and whether it is over.
@@ -138,7 +175,11 @@ func (in *inbox) status() (whole bool, err error) {
 	return in.whole, in.err
 }
 
-// feed is the subscription to one topic, for all who read it: each batch is decoded once. A reader that is slow holds nobody back.
+// patience is how long a batch waits for readers that have no room for it: most have in a moment.
+const patience = 100 * time.Millisecond
+
+// feed is the subscription to one topic, for all who read it: each batch is decoded once. A reader that is slow holds others back for patience
+// once, and not again before it has taken everything.
 type feed struct {
 	t      *Tail
 	topic  string
@@ -153,7 +194,7 @@ type feed struct {
 
 // join subscribes to a topic, together with those who have already.
 func (t *Tail) join(topic string) *inbox {
-	in := newInbox(t.cfg.MaxBytes/2, t.cfg.Clock)
+	in := newInbox(query.NewShare(t.cfg.MaxBytes/2, t.cfg.Spare), t.cfg.Clock)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	f := t.feeds[topic]
@@ -173,6 +214,7 @@ func (t *Tail) join(topic string) *inbox {
 
 // leave ends what join began. The last one waits until the subscription is over.
 func (t *Tail) leave(topic string, in *inbox) {
+	defer in.close()
 	t.mu.Lock()
 	f := t.feeds[topic]
 	if f == nil || !f.drop(in) {
@@ -213,13 +255,17 @@ func (f *feed) batch(dec *segment.Decoder, body []byte) {
 	if err != nil {
 		f.t.cfg.Logger.Warn("a batch cannot be read", slog.String("topic", f.topic), slog.Any("err", err))
 	}
+	// Who joins while this one is handed over reads it as history.
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	for in := range f.readers {
+	readers := slices.Collect(maps.Keys(f.readers))
+	f.mu.Unlock()
+	late, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for _, in := range readers {
 		if err != nil {
 			in.spoil(err)
 		} else {
-			in.push(b)
+			in.push(b, late.Done())
 		}
 	}
 }

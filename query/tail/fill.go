@@ -36,8 +36,8 @@ type fill struct {
 	have   map[uint64]spans // found
 	match  map[uint64][]segment.Record
 	over   map[uint64]spans // found, and too much
-	bytes  int64
-	ranOut bool // of time
+	room   *query.Share     // of what match takes
+	ranOut bool             // of time
 	err    error
 	lacks  int // parts of what is stored could not be read
 }
@@ -101,7 +101,8 @@ func (r *reader) startFill(ctx context.Context, f *fill) {
 		close(f.done)
 		return
 	}
-	topic, filter, room := r.q.Topic, query.NewFilter(r.q), r.t.cfg.MaxBytes/4
+	topic, filter := r.q.Topic, query.NewFilter(r.q)
+	f.room = query.NewShare(r.t.cfg.MaxBytes/4, r.t.cfg.Spare)
 	runner := r.t.cfg.Runner
 	go func() {
 		defer close(f.done)
@@ -110,8 +111,9 @@ func (r *reader) startFill(ctx context.Context, f *fill) {
 			return
 		}
 		for n := 1; ; n++ {
-			f.have, f.match, f.over, f.bytes = map[uint64]spans{}, map[uint64][]segment.Record{}, map[uint64]spans{}, 0
-			f.err = f.run(ctx, runner, topic, filter, room)
+			f.have, f.match, f.over = map[uint64]spans{}, map[uint64][]segment.Record{}, map[uint64]spans{}
+			f.room.Close()
+			f.err = f.run(ctx, runner, topic, filter)
 			if f.err == nil || n == fillTries || pause(ctx, fillPause) != nil {
 				f.ranOut = f.err != nil && ctx.Err() != nil
 				return
@@ -121,10 +123,10 @@ func (r *reader) startFill(ctx context.Context, f *fill) {
 }
 
 // run reads what is stored.
-func (f *fill) run(ctx context.Context, runner query.Runner, topic string, filter *query.Filter, room int64) error {
+func (f *fill) run(ctx context.Context, runner query.Runner, topic string, filter *query.Filter) error {
 	block := &segment.Block{Sources: segment.Sources{}}
 	flush := func() {
-		f.sort(block, filter, room)
+		f.sort(block, filter)
 		block.Reset()
 		block.Sources = segment.Sources{}
 	}
@@ -147,20 +149,23 @@ func (f *fill) run(ctx context.Context, runner query.Runner, topic string, filte
 }
 
 // sort puts the records of a block to what was found.
-func (f *fill) sort(block *segment.Block, filter *query.Filter, room int64) {
+func (f *fill) sort(block *segment.Block, filter *query.Filter) {
 	if block.Len() == 0 {
 		return
 	}
 	into := f.have
-	if f.bytes > room {
-		into = f.over
-	} else {
-		for _, rec := range filter.Find(block) {
-			_, session, _ := segment.SplitID(rec.ID)
-			rec.Text = bytes.Clone(rec.Text)
-			f.match[session] = append(f.match[session], rec)
-			f.bytes += recordSize(rec)
-		}
+	found := filter.Find(block)
+	var size int64
+	for _, rec := range found {
+		size += recordSize(rec)
+	}
+	if len(f.over) > 0 || !f.room.Take(size) { // once there is too much, what follows is too much as well
+		into, found = f.over, nil
+	}
+	for _, rec := range found {
+		_, session, _ := segment.SplitID(rec.ID)
+		rec.Text = bytes.Clone(rec.Text)
+		f.match[session] = append(f.match[session], rec)
 	}
 	for session, have := range sessionsOf([]*segment.Block{block}) {
 		for _, x := range have {
@@ -174,6 +179,7 @@ func (r *reader) filled(now time.Time) {
 	f := r.fill
 	r.fill = nil
 	f.cancel()
+	defer f.close()
 	t := r.track
 	for session, have := range f.have {
 		t.take(session, have, f.match[session], "", now)
@@ -234,5 +240,14 @@ func (r *reader) endFill() {
 	if r.fill != nil {
 		r.fill.cancel()
 		<-r.fill.done
+		r.fill.close()
+	}
+}
+
+// close lets go of what was found.
+func (f *fill) close() {
+	f.match = nil
+	if f.room != nil {
+		f.room.Close()
 	}
 }

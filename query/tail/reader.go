@@ -104,9 +104,11 @@ func (r *reader) history(ctx context.Context, lines int) error {
 	q.Newest, q.Limit, q.CountOnly, q.Idle = true, int64(lines), false, nil
 	q.Range.To = segment.AtTime(r.now().Add(query.Ahead))
 	var found []segment.Record
-	room := r.t.cfg.MaxBytes / 4
+	room := query.NewShare(r.t.cfg.MaxBytes/4, r.t.cfg.Spare)
+	defer room.Close()
+	tooMuch := false
 	ans, err := r.t.cfg.Runner.Run(ctx, q, func(rec query.Record) error {
-		if room -= recordSize(rec.Record); room < 0 {
+		if tooMuch = !room.Take(recordSize(rec.Record)); tooMuch {
 			return segment.ErrStop
 		}
 		rec.Text = bytes.Clone(rec.Text)
@@ -121,8 +123,8 @@ func (r *reader) history(ctx context.Context, lines int) error {
 			return err
 		}
 	}
-	if room < 0 {
-		if err := r.notice(fmt.Sprintf("the last records are too large: %d of them are shown", len(found))); err != nil {
+	if tooMuch {
+		if err := r.notice(fmt.Sprintf("there is no memory for so many of the last records: %d of them are shown", len(found))); err != nil {
 			return err
 		}
 	}

@@ -43,8 +43,10 @@ type Config struct {
 	Hold time.Duration
 	// FillTime bounds the reading of what was missed. Default DefaultFillTime.
 	FillTime time.Duration
-	// MaxBytes bounds what each Run holds in memory. Default DefaultMaxBytes.
+	// MaxBytes bounds what each Run holds in memory. Default DefaultMaxBytes. What comes at once, or is read again, may take of Spare besides, which
+	// several share; nil: nothing.
 	MaxBytes int64
+	Spare    *query.Spare
 	Clock    func() time.Time // nil: time.Now
 	Logger   *slog.Logger     // gets what befalls batches; nil: none
 }

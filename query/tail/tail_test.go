@@ -397,6 +397,47 @@ func TestSlowReaderHoldsNobodyBack(t *testing.T) {
 	}
 }
 
+// A burst that does not fit into an inbox is no reason to skip anything as long as the reader takes what comes; nor is a batch that is larger than that,
+// if there is spare memory.
+func TestBursts(t *testing.T) {
+	b := &broker{}
+	a := &source{id: 1, host: "a"}
+	spare := query.NewSpare(1 << 20)
+	tl := newTail(t, Config{Live: b, Runner: engine(t, b), MaxBytes: 100_000, Spare: spare})
+	s := run(t, tl, everything(), 0, &shown{})
+	b.join(t, 1)
+	line := strings.Repeat("x", 1000)
+	n := 0
+	publish := func(lines int) {
+		var text []string
+		for range lines {
+			text = append(text, fmt.Sprint(n, line))
+			n++
+		}
+		b.publish(a.batch(t, text...), true, true)
+	}
+	for range 200 {
+		publish(30)
+	}
+	publish(300)
+	eventually(t, "all is shown", func() bool { return len(s.has()) == n })
+	for i, text := range s.has() {
+		if text != fmt.Sprint(i, line) {
+			t.Fatalf("record %d: have %.20q", i, text)
+		}
+	}
+	past := run(t, tl, everything(), 300, &shown{})
+	eventually(t, "the past is shown", func() bool { return len(past.has()) == 300 })
+	for _, s := range []*shown{s, past} {
+		if err := s.stop(); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	}
+	if left := spare.Left(); left != 1<<20 {
+		t.Errorf("%d bytes are left", left)
+	}
+}
+
 func TestFiltersAndLimits(t *testing.T) {
 	b := &broker{}
 	a, c := &source{id: 1, host: "a"}, &source{id: 2, host: "c"}
