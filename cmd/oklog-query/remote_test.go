@@ -17,7 +17,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oklog/ulid/v2"
 	"oklog/objstore"
+
 	"oklog/objstore/segment"
 	"oklog/query"
 	"oklog/query/api"
@@ -214,8 +216,54 @@ func TestServerTailGoesOn(t *testing.T) {
 	if have := errs.String(); strings.Count(have, "may be missing") != 1 || !strings.Contains(have, "records between ") {
 		t.Errorf("have %s", have)
 	}
-	if len(asked) != 4 || asked[0] != "" && strings.HasPrefix(asked[0], "0") || asked[1] != segment.AtTime(day.Add(20*time.Second)).String() {
+	if len(asked) != 4 || asked[0] != "" && strings.HasPrefix(asked[0], "0") || asked[1] != segment.Before(segment.MakeID(uint64(day.UnixMilli())+1000, 1, 1000)).String() {
 		t.Errorf("have %q", asked)
+	}
+}
+
+// A tail that has nothing to show yet goes on as well where a server ends it, or is away for a while; one that never began does not.
+func TestServerTailOfNothingGoesOn(t *testing.T) {
+	started := time.Now()
+	var asked []time.Time // from when
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set(wire.Version, "1")
+		if r.URL.Path != wire.Tail {
+			http.NotFound(w, r)
+			return
+		}
+		from, err := ulid.ParseStrict(r.URL.Query().Get("from"))
+		if err == nil {
+			asked = append(asked, ulid.Time(from.Time()))
+		} else {
+			asked = append(asked, time.Time{})
+		}
+		switch len(asked) {
+		case 2:
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		case 3:
+			w.Header().Set("Content-Type", "text/event-stream")
+			fmt.Fprint(w, `data: {"ulid":"01KAPV2P4X4Q8S3M6W1Z0N5R01","time":"2026-11-22T17:10:49.501Z","source":{},"text":"at last"}`+"\n\n")
+			return
+		}
+		w.Header().Set("Content-Type", "text/event-stream")
+		fmt.Fprint(w, ": the tail of web\n\n")
+	}))
+	defer s.Close()
+	var out, errs bytes.Buffer
+	code := run(t.Context(), []string{"oklog-query", "tail", "--server", s.URL, "--topic", "web", "-n", "0", "-m", "1"}, nil, &out, &errs)
+	if out.String() != "at last\n" || code != exitFound || len(asked) != 3 {
+		t.Fatalf("%d requests: %s%s(%d)", len(asked), out.String(), errs.String(), code)
+	}
+	for _, from := range asked[1:] {
+		if d := from.Sub(started); d < -3*time.Second || d > time.Minute {
+			t.Errorf("asked again from %s after the start on", d)
+		}
+	}
+	away := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }))
+	defer away.Close()
+	if _, _, code := call(t, "tail", "--server", away.URL, "--topic", "web"); code != exitTrouble {
+		t.Errorf("a server that is away from the beginning: %d", code)
 	}
 }
 
@@ -245,7 +293,7 @@ func TestServerTail(t *testing.T) {
 	if out.String() != "line 1\nline 2\nline 3\n" || code != exitFound {
 		t.Errorf("have %s(%d)", out.String(), code)
 	}
-	if have := errs.String(); !strings.HasPrefix(have, "oklog-query: 3 records skipped: gone\n") || !strings.HasSuffix(have, ": asking again from the last record on\n") || strings.Count(have, "\n") != 2 {
+	if have := errs.String(); !strings.HasPrefix(have, "oklog-query: 3 records skipped: gone\n") || !strings.HasSuffix(have, "; asking again for what has come since\n") || strings.Count(have, "\n") != 2 {
 		t.Errorf("have %s", have)
 	}
 	if len(asked) != 2 || !strings.Contains(asked[0], "n=5") || !strings.Contains(asked[1], "from=01KAPV2P4X4Q8S3M6W1Z0N5R00") {

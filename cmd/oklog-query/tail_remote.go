@@ -48,14 +48,14 @@ func followServer(ctx context.Context, opts tailOptions, stdout io.Writer, told 
 		switch {
 		case ctx.Err() != nil:
 			return exitInterrupt, nil
-		case err == nil || f.broken != nil, !f.shown.any, !errors.Is(err, client.ErrCut) && !errors.Is(err, client.ErrDown):
+		case err == nil || f.broken != nil, f.begun.IsZero(), !errors.Is(err, client.ErrCut) && !errors.Is(err, client.ErrDown):
 			code, _, err := early(err, f.broken)
 			return code, err
 		}
 		if f.came {
 			wait = againAfter
 		}
-		told.tell("%v: asking again from the last record on", err)
+		told.tell("%v; asking again for what has come since", err)
 		select {
 		case <-ctx.Done():
 		case <-time.After(wait):
@@ -65,10 +65,12 @@ func followServer(ctx context.Context, opts tailOptions, stdout io.Writer, told 
 }
 
 // What was shown last and is remembered: how far back it is asked for again, since records of different sources do not come in the order of
-// their ULIDs, and how many records are kept from being shown twice. More than a server tells of the past.
+// their ULIDs, and clocks may be behind; and how many records are kept from being shown twice. More than a server tells of the past.
 const (
-	tailMargin = 10 * time.Second
+	tailMargin = 5 * time.Minute
 	tailShown  = 4 * tail.MaxLines
+	// Where nothing was shown yet, what came before the tail began is not to be.
+	beginMargin = 2 * time.Second
 )
 
 // shown are the records that were printed last.
@@ -121,16 +123,26 @@ type remoteTail struct {
 	w       *bufio.Writer
 	broken  error
 	shown   shown
-	came    bool // since the server was asked last
+	begun   time.Time // when the server first answered; zero: it has not
+	came    bool      // since the server was asked last
 }
 
 // once asks, and prints until the server ends it; nil if enough was printed.
 func (f *remoteTail) once(ctx context.Context) error {
 	again, end := f.shown.any, f.shown.last // of what was shown before
-	if again {
+	switch {
+	case again:
 		f.request.From, f.lines = f.shown.from().String(), tail.MaxLines
+	case !f.begun.IsZero():
+		f.request.From, f.lines = segment.AtTime(f.begun.Add(-beginMargin)).String(), tail.MaxLines
 	}
 	return f.c.Tail(ctx, f.request, f.lines, func(e client.Event) error {
+		if e.Note == client.Begun {
+			if f.begun.IsZero() {
+				f.begun = time.Now()
+			}
+			return nil
+		}
 		f.came = true
 		if e.Note != "" {
 			f.note(e)

@@ -18,11 +18,15 @@ import (
 type Event struct {
 	Record query.Record
 	// Note is "" for a record; skipped: Count records were left out, and whether they match is not known; recovered: Count of these have come after all, and
-	// those that match follow; notice: Text says something about the server's connection, or what could not be read.
+	// those that match follow; notice: Text says something about the server's connection, or what could not be read; begun, once and first: the server has
+	// answered, and what is published from now on comes.
 	Note  string
 	Count int64
 	Text  string // one line, for people
 }
+
+// Begun is the first note of a tail.
+const Begun = "begun"
 
 // Tail calls emit with the last n records, and with each that is published from then on, until ctx is done or emit fails. emit ends it with
 // segment.ErrStop. It returns ErrCut where the server ends it: From with the ULID of the last record, and n as large as wanted, goes on. Records
@@ -47,8 +51,11 @@ func (c *Client) Tail(ctx context.Context, r query.Request, n int, emit func(Eve
 		return c.explain(fmt.Errorf("%w: it answers with %.60q: look at the URL", ErrForeign, have))
 	}
 	d := newEvents(resp.body)
-	for {
-		e, err := d.next()
+	for first := true; ; first = false {
+		e, err := Event{Note: Begun}, error(nil)
+		if !first {
+			e, err = d.next()
+		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}

@@ -15,7 +15,8 @@ const (
 	fillBlock   = 256 << 10 // bytes of text that are filtered at once
 	fillTries   = 5         // a server that has just come back may not answer yet
 	fillPause   = 500 * time.Millisecond
-	fillMargin  = 10 * time.Second // by which clocks and the times of records may differ
+	fillMargin  = 10 * time.Second // by which clocks and the times of records may differ, in a session
+	clockMargin = time.Minute      // by which the clock of a session may be behind that was not heard of before
 	fillReach   = time.Hour        // how far back what was missed is looked for
 	activeSince = time.Minute      // sessions that were heard of within it before a loss say where to begin
 )
@@ -67,7 +68,7 @@ func (r *reader) fillOf(holes []hole) *fill {
 // catchUp looks for everything since the loss.
 func (r *reader) catchUp() *fill {
 	f := &fill{catchUp: true, wanted: map[uint64]spans{}, from: uint64(max(r.began.UnixMilli(), 0))}
-	from := r.lost.Add(-fillMargin)
+	from := r.lost.Add(-clockMargin)
 	for id, s := range r.track.sessions {
 		if !s.live {
 			continue
