@@ -9,8 +9,11 @@ import (
 	"oklog/objstore"
 )
 
-// MaxBuckets is how many buckets a histogram has at most.
-const MaxBuckets = 10_000
+// MaxBuckets is how many buckets a histogram has at most, and AutoBuckets how many where no step is asked for.
+const (
+	MaxBuckets  = 10_000
+	AutoBuckets = 100
+)
 
 // Bucket counts the records of a stretch of time.
 type Bucket struct {
@@ -83,11 +86,14 @@ func timesOnly(q Query) Query {
 // until there.
 func Histogram(ctx context.Context, r Runner, q Query, steps Steps) (*HistogramAnswer, error) {
 	h := &HistogramAnswer{Step: steps.Length, Answer: &Answer{}}
-	if steps.Length < time.Millisecond || steps.Length%time.Millisecond != 0 {
+	if steps.Length < 0 || steps.Length%time.Millisecond != 0 {
 		return h, paramError("step", "--step %s: want whole milliseconds, at least 1ms", steps.Length)
 	}
 	q = timesOnly(q)
 	c := counts{steps: steps, of: map[int64]int64{}}
+	if c.auto = steps.Length == 0; c.auto {
+		c.steps.Length = niceSteps[0]
+	}
 	var err error
 	if t, ok := r.(TimeCounter); ok {
 		h.Answer, err = t.CountTimes(ctx, q, c.add)
@@ -95,12 +101,14 @@ func Histogram(ctx context.Context, r Runner, q Query, steps Steps) (*HistogramA
 		h.Answer, err = r.Run(ctx, q, countEach(c.add))
 	}
 	h.Buckets = c.buckets()
+	h.Step = c.steps.Length
 	return h, err
 }
 
 // counts are those of a histogram. Buckets are named by their first milliseconds.
 type counts struct {
 	steps       Steps
+	auto        bool // the steps grow with what comes
 	of          map[int64]int64
 	lowest, top int64
 	at, end     int64 // the bucket of what came last, which is not in the map
@@ -118,7 +126,12 @@ func (c *counts) add(ms uint64, n int64) error {
 	if c.n > 0 {
 		lowest, top = min(c.lowest, at), max(c.top, at)
 	}
-	if (top-lowest)/c.steps.Length.Milliseconds() >= MaxBuckets {
+	for c.auto && c.n > 0 && c.are(lowest, top) > MaxBuckets {
+		c.widen()
+		at = c.steps.start(t)
+		lowest, top = min(c.lowest, at), max(c.top, at)
+	}
+	if c.are(lowest, top) > MaxBuckets {
 		return paramError("step", "--step %s: the records lie further apart than %d steps: want a longer step, or a shorter range (--from, --to)", c.steps.Length, MaxBuckets)
 	}
 	if c.n > 0 {
@@ -128,10 +141,31 @@ func (c *counts) add(ms uint64, n int64) error {
 	return nil
 }
 
+// are is how many buckets there are from lowest to top.
+func (c *counts) are(lowest, top int64) int64 { return (top-lowest)/c.steps.Length.Milliseconds() + 1 }
+
+// widen makes the steps longer.
+func (c *counts) widen() {
+	c.of[c.at] += c.n
+	c.n = 0
+	c.steps.Length = wider(c.steps.Length)
+	of := make(map[int64]int64, len(c.of))
+	for at, n := range c.of {
+		of[c.steps.start(at)] += n
+	}
+	c.of = of
+	c.lowest, c.top, c.at = c.steps.start(c.lowest), c.steps.start(c.top), c.steps.start(c.at)
+	c.end, c.n = c.steps.next(c.at), c.of[c.at]
+	delete(c.of, c.at)
+}
+
 func (c *counts) buckets() []Bucket {
 	all := []Bucket{}
 	if c.n == 0 {
 		return all
+	}
+	for c.auto && c.are(c.lowest, c.top) > AutoBuckets {
+		c.widen()
 	}
 	c.of[c.at] += c.n
 	c.n = 0

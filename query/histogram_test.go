@@ -101,6 +101,22 @@ func TestHistogramOracle(t *testing.T) {
 				if diff := cmp.Diff(naiveBuckets(want, q.Newest, q.Limit, step), h.Buckets); diff != "" {
 					t.Fatalf("%+v %+v, step %s: %s", q, p, step, diff)
 				}
+				auto, err := Histogram(t.Context(), e, q, Steps{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(naiveBuckets(want, q.Newest, q.Limit, auto.Step), auto.Buckets); diff != "" {
+					t.Fatalf("%+v %+v, step %s of its own choice: %s", q, p, auto.Step, diff)
+				}
+				finer := 0 // buckets with the step before
+				for i, step := range niceSteps[1:] {
+					if step == auto.Step {
+						finer = len(naiveBuckets(want, q.Newest, q.Limit, niceSteps[i]))
+					}
+				}
+				if len(auto.Buckets) > AutoBuckets || auto.Step != time.Second && finer <= AutoBuckets {
+					t.Fatalf("%d buckets of %s, and there would be %d", len(auto.Buckets), auto.Step, finer)
+				}
 				var sum int64
 				for _, b := range h.Buckets {
 					sum += b.Count
@@ -197,7 +213,8 @@ func TestHistogramBounds(t *testing.T) {
 	f(MaxBuckets/60+1, all[1].ID, end, time.Minute)
 	f(int(querytest.Day0.Unix()/(7*24*3600))+1, ulid.ULID{}, end, 7*24*time.Hour)
 	f(1, all[1].ID, end, 24*time.Hour)
-	f(0, all[1].ID, end, 0)
+	f(0, all[1].ID, end, -time.Second)
+	f(0, all[1].ID, end, time.Microsecond)
 	f(0, all[1].ID, end, -time.Second)
 	f(0, all[1].ID, end, 1500*time.Microsecond)
 	f(1, ulid.ULID{}, end, time.Duration(1<<62).Truncate(time.Millisecond))

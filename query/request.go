@@ -3,6 +3,7 @@ package query
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"oklog/objstore/segment"
@@ -101,7 +102,8 @@ func (r *Request) Compile(now time.Time) (Query, error) {
 		}
 		return q, &ParamError{"pattern", err}
 	}
-	if !program.All() {
+	// One that matches every record still says what in it does: [0-9]* does the numbers.
+	if !program.All() || slices.ContainsFunc(r.Patterns, func(text string) bool { return text != "" }) {
 		q.Pattern = program
 	}
 	if q.Where, err = where.ParseAll(r.Where); err != nil {

@@ -9,7 +9,7 @@ import (
 // Steps are what time is divided into: stretches of a length, which begin where the clocks of a zone show a multiple of it since 1970. Those of whole days
 // begin at midnight, also where a day has 23 or 25 hours. Lengths that are no whole number of hours, and no part of one, know no zones.
 type Steps struct {
-	Length time.Duration  // whole milliseconds
+	Length time.Duration  // whole milliseconds; 0: of the usual ones that with which a histogram has up to AutoBuckets
 	Zone   *time.Location // nil: UTC
 }
 
@@ -78,4 +78,14 @@ func NiceStep(r Range, rows int) time.Duration {
 		step *= 2
 	}
 	return step
+}
+
+// wider is the next of the usual steps.
+func wider(step time.Duration) time.Duration {
+	for _, nice := range niceSteps {
+		if nice > step {
+			return nice
+		}
+	}
+	return 2 * step
 }

@@ -13,10 +13,10 @@ import (
 // MaxTopBytes bounds the different values that Top keeps, in bytes, and perValue is what one takes besides its own, roughly.
 const (
 	MaxTopBytes = 64 << 20
-	perValue    = 120
+	perValue    = 130
 )
 
-// ValueCount is how often a field has a value.
+// ValueCount is in how many records a field has a value.
 type ValueCount struct {
 	Value string `json:"value"`
 	Count int64  `json:"count"`
@@ -41,8 +41,8 @@ type TopAnswer struct {
 	Answer      Answer `json:"answer"`
 }
 
-// Top counts the values of a field over the records that a query finds, and tells the n most frequent ones. Of a path with [], each value of a
-// record counts. With an error, the answer is what is known until there.
+// Top counts the records that a query finds by the value of a field, and tells the n most frequent values. With [] in its path a record may have several
+// values: it counts once for each. With an error, the answer is what is known until there.
 func Top(ctx context.Context, r Runner, q Query, path where.Path, n int) (*TopAnswer, error) {
 	return TopWithin(ctx, r, q, path, n, MaxTopBytes)
 }
@@ -57,6 +57,7 @@ func TopWithin(ctx context.Context, r Runner, q Query, path where.Path, n int, m
 	top := &TopAnswer{}
 	reader := path.Reader()
 	ans, err := r.Run(ctx, q, func(rec Record) error {
+		t.record++
 		switch {
 		case rec.Joined:
 		case reader.Values(rec.Text, t.add) > 0:
@@ -79,18 +80,27 @@ func TopWithin(ctx context.Context, r Runner, q Query, path where.Path, n int, m
 // counting, Manku and Motwani 2002, with bytes for the bound instead of a share.)
 type tally struct {
 	max, size int64
-	counts    map[string]*ValueCount
+	counts    map[string]*counted
 	floor     int64 // no value that is not in counts was found more often
+	record    int64 // the number of the one whose values come
 }
 
-func newTally(max int64) *tally { return &tally{max: max, counts: map[string]*ValueCount{}} }
+type counted struct {
+	ValueCount
+	record int64 // the one that it was found in last
+}
+
+func newTally(max int64) *tally { return &tally{max: max, counts: map[string]*counted{}} }
 
 func (t *tally) add(value []byte) {
 	if c, ok := t.counts[string(value)]; ok {
-		c.Count++
+		if c.record != t.record {
+			c.Count++
+			c.record = t.record
+		}
 		return
 	}
-	c := &ValueCount{Value: string(value), Count: 1, MaxError: t.floor}
+	c := &counted{ValueCount{Value: string(value), Count: 1, MaxError: t.floor}, t.record}
 	t.counts[c.Value] = c
 	if t.size += int64(len(value)) + perValue; t.size > t.max {
 		t.drop()
@@ -99,11 +109,11 @@ func (t *tally) add(value []byte) {
 
 // drop halves what is kept.
 func (t *tally) drop() {
-	all := make([]*ValueCount, 0, len(t.counts))
+	all := make([]*counted, 0, len(t.counts))
 	for _, c := range t.counts {
 		all = append(all, c)
 	}
-	slices.SortFunc(all, func(a, b *ValueCount) int { return cmp.Compare(a.Count+a.MaxError, b.Count+b.MaxError) })
+	slices.SortFunc(all, func(a, b *counted) int { return cmp.Compare(a.Count+a.MaxError, b.Count+b.MaxError) })
 	for _, c := range all {
 		if t.size <= t.max/2 {
 			break
@@ -118,7 +128,7 @@ func (t *tally) drop() {
 func (t *tally) top(n int) []ValueCount {
 	all := make([]ValueCount, 0, len(t.counts))
 	for _, c := range t.counts {
-		all = append(all, *c)
+		all = append(all, c.ValueCount)
 	}
 	slices.SortFunc(all, func(a, b ValueCount) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), strings.Compare(a.Value, b.Value))

@@ -83,7 +83,7 @@ func TestTopOfPieces(t *testing.T) {
 	all := lines(1, querytest.Day0, 4)
 	for i := range all {
 		all[i].ID = segment.MakeID(uint64(querytest.Day0.UnixMilli()), 1, uint32(i))
-		all[i].Text = fmt.Sprintf(`{"tags":["a","b%d"]}`, i)
+		all[i].Text = fmt.Sprintf(`{"tags":["a","b%d","a"]}`, i)
 	}
 	all[1].Piece, all[2].Piece = segment.Continued, segment.Continues
 	querytest.Store(t, b, "web", 0, 0, all)
@@ -115,6 +115,7 @@ func TestTallyIsBounded(t *testing.T) {
 		for range 50_000 {
 			v := fmt.Sprintf("value %d", zipf.Uint64())
 			exact[v]++
+			tally.record++
 			tally.add([]byte(v))
 			if tally.size > max {
 				t.Fatalf("%d bytes of %d", tally.size, max)

@@ -29,16 +29,13 @@ type bucketLine struct {
 // histogram counts by time, and draws it.
 func histogram(ctx context.Context, b counter, opts options, watch func(func() query.Stats), stdout io.Writer) (ans *query.Answer, err, broken error) {
 	steps := query.Steps{Length: opts.step, Zone: opts.look.zone}
-	if steps.Length == 0 {
-		// Finer than can be shown: how far the records lie apart is known when they are counted.
-		steps.Length = query.NiceStep(opts.query.Range, query.MaxBuckets-1)
-	}
 	h, err := b.Histogram(ctx, question{Request: opts.request, query: opts.query, watch: watch}, steps)
 	if err != nil {
 		return h.Answer, err, nil
 	}
 	buckets := h.Buckets
 	if opts.step == 0 {
+		steps.Length = h.Step
 		buckets, steps = coarsen(buckets, steps, maxRows)
 	}
 	w := bufio.NewWriterSize(stdout, 64<<10)
@@ -119,7 +116,7 @@ func mostFrequent(ctx context.Context, b counter, opts options, watch func(func(
 		s.log.Warn(fmt.Sprintf("there are more values than are kept: counts are too small by %d at most", t.MaxError))
 	}
 	if t.Answer.Count > 0 && t.With == 0 {
-		s.log.Warn("none of the records has the field", slog.Any("err", fmt.Errorf("%s: %d records were found", opts.top.text, t.Answer.Count)))
+		s.log.Warn("none of the records has a value there (an object or an array is none: name what is in it, or add [])", slog.Any("err", fmt.Errorf("%s: %d records were found", opts.top.text, t.Answer.Count)))
 	}
 	w := bufio.NewWriterSize(s.stdout, 64<<10)
 	broken = writeTop(w, t, opts)

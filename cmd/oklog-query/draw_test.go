@@ -130,7 +130,7 @@ func TestTop(t *testing.T) {
 		{"--top path -m1", "/  3   75.0%  " + strings.Repeat("█", 65) + "\n", "", 0},
 		{"--top n --json --where n=1", `{"value":"1","count":2}` + "\n", "", 0},
 		{"--top n -e x", "\"x\\ny\"  1  100.0%  " + strings.Repeat("█", 60) + "\n", "", 0},
-		{"--top absent", "", "oklog-query: warning: none of the records has the field: absent: 6 records were found\n", 1},
+		{"--top absent", "", "oklog-query: warning: none of the records has a value there (an object or an array is none: name what is in it, or add []): absent: 6 records were found\n", 1},
 		{"--top path nowhere", "", "", 1},
 		{"--top a[ x", "", "...", 2},
 		{"--top a --histogram x", "", "oklog-query: --histogram and --top are different questions: ask one after the other\n", 2},

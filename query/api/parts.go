@@ -55,9 +55,6 @@ func sourcesParams() []param {
 
 func topicParam() param { return textParam("topic", func(a *asked) *string { return &a.Topic }) }
 
-// usualRows is how many rows a histogram has at most that is asked for without a step.
-const usualRows = 100
-
 // histogramParams are those of a histogram.
 func histogramParams() []param {
 	return append(whatParams(), param{"step", text, func(a *asked, v []string, _ int64) (err error) {
@@ -163,13 +160,9 @@ func (a *API) histogram(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	step := x.asked.step
-	if step == 0 {
-		step = query.NiceStep(q.Range, usualRows)
-	}
 	var h *query.HistogramAnswer
 	cut, err := a.within(x, q, func(ctx context.Context) (_ *query.Answer, err error) {
-		h, err = query.Histogram(ctx, a.cfg.Runner, q, query.Steps{Length: step, Zone: x.asked.zone})
+		h, err = query.Histogram(ctx, a.cfg.Runner, q, query.Steps{Length: x.asked.step, Zone: x.asked.zone})
 		return h.Answer, err
 	})
 	if err != nil {
