@@ -97,7 +97,7 @@ func TestHistogram(t *testing.T) {
 		{"--histogram=1d", "2026-11-22T00:00Z  4  " + strings.Repeat("█", 57) + "\n"},
 		{"--histogram=1d --tz Europe/Berlin", "2026-11-22T00:00+01:00  4  " + strings.Repeat("█", 52) + "\n"},
 		{"--histogram=10m --json", `{"start":"2026-11-22T17:10Z","count":3}` + "\n" + `{"start":"2026-11-22T17:20Z","count":1}` + "\n"},
-		{"--histogram --from 2026-11-22T17:15", "2026-11-22T17:20:45Z  1  " + strings.Repeat("█", 54) + "\n"},
+		{"--histogram --from 2026-11-22T17:15", "2026-11-22T17:20:49Z  1  " + strings.Repeat("█", 54) + "\n"},
 	} {
 		out, errs, code := call(t, append(slices.Clone(args), strings.Fields(c.args)...)...)
 		if out != c.want || errs != "" || code != exitFound {

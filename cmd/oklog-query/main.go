@@ -134,6 +134,9 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 	app.Writer, app.ErrWriter = stdout, stderr
 	app.Action = func(c *cli.Context) (err error) {
 		code = exitTrouble
+		if err := preferArguments(c, args); err != nil {
+			return err
+		}
 		if err := applyProfile(c, args, s.log); err != nil {
 			return err
 		}
@@ -224,6 +227,9 @@ func exclusive() [][]string {
 		{"time", "no-time"},
 	}
 }
+
+// instead are flags with values of which one says what the other does.
+func instead() [][]string { return [][]string{{"from", "last"}, {"token", "token-file"}} }
 
 func plural(n int) string {
 	if n == 1 {

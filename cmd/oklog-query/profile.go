@@ -32,7 +32,7 @@ import (
 //	bucket = s3://a.staging/logs     a name that stands several times has several values
 //	bucket = s3://b.staging/logs
 //	ignore-case = true
-//	from = "2d"                      quotes keep spaces at the ends
+//	from = "2d"                      quotes keep spaces at the ends, and " #" from beginning a comment
 //
 // Names are those of the flags.
 
@@ -102,10 +102,13 @@ func parseProfiles(text []byte) (profiles, error) {
 	return p, nil
 }
 
-// unquote reads a value: as it is, or in double quotes, behind which a comment may stand.
+// unquote reads a value: as it is, or in double quotes; behind it a comment may stand.
 func unquote(value string) (string, error) {
 	if value == "" || value[0] != '"' {
-		return value, nil
+		for _, comment := range []string{" #", "\t#"} {
+			value, _, _ = strings.Cut(value, comment)
+		}
+		return strings.TrimSpace(value), nil
 	}
 	quoted, err := strconv.QuotedPrefix(value)
 	if err != nil {
@@ -218,7 +221,11 @@ func applyProfile(c *cli.Context, args []string, log *slog.Logger) error {
 		if f == nil || given[f.Names()[0]] {
 			continue // it is another command's, or was said
 		}
-		if err := c.Set(f.Names()[0], s.value); err != nil {
+		err := c.Set(f.Names()[0], s.value)
+		if _, truth := f.(*cli.BoolFlag); truth && err != nil {
+			err = errors.New("want true or false")
+		}
+		if err != nil {
 			return fmt.Errorf("%s:%d: %s = %s: %w", path, s.line, s.name, s.value, err)
 		}
 	}
@@ -257,7 +264,7 @@ func said(c *cli.Context, args []string, f cli.Flag) bool {
 
 // excluded tells whether a flag was said that excludes f.
 func excluded(c *cli.Context, args []string, f cli.Flag) bool {
-	for _, group := range exclusive() {
+	for _, group := range append(exclusive(), instead()...) {
 		if slices.Contains(group, f.Names()[0]) && slices.ContainsFunc(group, func(name string) bool {
 			other := flagNamed(c.App.Flags, name)
 			return other != nil && said(c, args, other)
@@ -266,6 +273,24 @@ func excluded(c *cli.Context, args []string, f cli.Flag) bool {
 		}
 	}
 	return false
+}
+
+// preferArguments has a flag among the arguments count where the environment says the same in another way.
+func preferArguments(c *cli.Context, args []string) error {
+	for _, group := range instead() {
+		given := func(name string) bool { return flags.Given(args, c.App.Flags, name) }
+		if !slices.ContainsFunc(group, given) {
+			continue
+		}
+		for _, name := range group {
+			if hasFlag(c.App.Flags, name) && !given(name) && c.String(name) != "" {
+				if err := c.Set(name, ""); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
 }
 
 func flagNamed(all []cli.Flag, name string) cli.Flag {

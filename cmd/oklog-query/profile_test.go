@@ -10,7 +10,7 @@ import (
 )
 
 func TestParseProfiles(t *testing.T) {
-	text := "\ufeff# all\ntopic = web\n\n[default]\nbucket=s3://a/b?tls=false\n  bucket = file:///c # no comment\r\n[ night shift ]  # a comment\nfrom = \" 2d \"  # quoted\ntopic=\"a\\tb\"\nempty =\n"
+	text := "\ufeff# all\ntopic = web\n\n[default]\nbucket=s3://a/b?tls=false\n  bucket = file:///c # a comment\r\n[ night shift ]  # a comment\nfrom = \" 2d \"  # quoted\ntopic=\"a\\tb\"\nempty =\n"
 	p, err := parseProfiles([]byte(text))
 	if err != nil {
 		t.Fatal(err)
@@ -19,7 +19,7 @@ func TestParseProfiles(t *testing.T) {
 		t.Errorf("want %q, have %q", want, p.names)
 	}
 	for name, want := range map[string][]setting{
-		"default":     {{"topic", "web", 2}, {"bucket", "s3://a/b?tls=false", 5}, {"bucket", "file:///c # no comment", 6}},
+		"default":     {{"topic", "web", 2}, {"bucket", "s3://a/b?tls=false", 5}, {"bucket", "file:///c", 6}},
 		"night shift": {{"from", " 2d ", 8}, {"topic", "a\tb", 9}, {"empty", "", 10}},
 	} {
 		if have, err := p.of(name); err != nil || !slices.Equal(have, want) {
@@ -135,12 +135,15 @@ func TestProfile(t *testing.T) {
 	t.Setenv("OKLOG_PROFILE", "")
 	t.Setenv("OKLOG_TOPIC", "")
 
+	write("bucket = URL\ntopic = web # as a comment says\nfrom = all\t# everything\n")
+	f("error -i", "Error one\nerror two\n", "")
+	f("error --last 5m", "", "oklog-query: topic web has no segments between --from and --to; there are some of 2026-11-22 (what is not flushed yet is found with --nats)\n")
 	write("bucket = URL\n\ntopik = web\n")
 	f("error", "", "oklog-query: FILE:3: there is no setting \"topik\": they have the names of the flags, without dashes: see oklog-query --help\n")
 	write("e = x\n")
 	f("error", "", "oklog-query: FILE:1: e cannot be set in a profile\n")
 	write("[default]\nignore-case = maybe\n")
-	f("error", "", "oklog-query: FILE:2: ignore-case = maybe: parse error\n")
+	f("error", "", "oklog-query: FILE:2: ignore-case = maybe: want true or false\n")
 	write("[default\n")
 	f("error", "", "oklog-query: FILE: line 1: want [NAME] to begin a profile\n")
 	write("bucket = URL\n[default]\ntopic = web\nfrom = 2026-11-22\nto=2026-11-23\nnats-token = s3cret\n")

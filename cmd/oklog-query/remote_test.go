@@ -147,11 +147,13 @@ func TestServerErrors(t *testing.T) {
 	args := func(more ...string) []string {
 		return append([]string{"--topic", "web", "--from", "2026-11-22", "--to", "2026-11-23"}, more...)
 	}
+	t.Setenv("OKLOG_TOKEN", "another-token-that-is-not-known")
 	for _, ok := range [][]string{args("--server", server, "--token", secret), args("--server", server, "--token-file", file("good", secret+"\n"))} {
 		if out, errs, code := call(t, ok...); out != "x\n" || errs != "" || code != exitFound {
 			t.Errorf("%q: have %s%s(%d)", ok, out, errs, code)
 		}
 	}
+	t.Setenv("OKLOG_TOKEN", "")
 	secure := httptest.NewUnstartedServer(http.NotFoundHandler())
 	secure.Config.ErrorLog = log.New(io.Discard, "", 0) // of the handshake that is given up
 	secure.StartTLS()
