@@ -150,7 +150,7 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 		return err
 	}
 	app.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return usageError(err, app, cmd.name, args) }
-	args = flags.Last(flags.First(contextNumbers(args), app.Flags), app.Flags, exclusive()...)
+	args = flags.Last(flags.First(contextNumbers(args, app.Flags), app.Flags), app.Flags, exclusive()...)
 	if text := informed(app, cmd, args, stdout); text != "" {
 		if _, err := io.WriteString(stdout, text); err != nil {
 			return exitTrouble
@@ -205,14 +205,14 @@ func profileFlags() []cli.Flag {
 	}
 }
 
-// contextNumbers makes -C of grep's -5.
-func contextNumbers(args []string) []string {
+// contextNumbers makes -C of grep's -5, where that is no flag's value.
+func contextNumbers(args []string, all []cli.Flag) []string {
 	out := slices.Clone(args)
 	for i, a := range out {
 		if a == "--" {
 			break
 		}
-		if len(a) > 1 && len(a) < 7 && a[0] == '-' && a != "-0" && strings.Trim(a[1:], "0123456789") == "" && (i == 0 || !strings.HasPrefix(out[i-1], "-")) {
+		if len(a) > 1 && len(a) < 7 && a[0] == '-' && a != "-0" && strings.Trim(a[1:], "0123456789") == "" && (i == 0 || !flags.TakesNext(args[i-1], all)) {
 			out[i] = "-C=" + a[1:]
 		}
 	}

@@ -14,12 +14,14 @@ type Optional struct {
 }
 
 // First puts the flags among a command's arguments in front of the others: people type them behind as well, and the flags' library
-// stops at the first argument that is none. Letters in a row (-ic, -n5, -ie PATTERN) become a flag each. args[0] is the command's name.
+// stops at the first argument that is none. Letters in a row (-ic, -n5, -ie PATTERN) become a flag each, and each flag gets its first name: an alias may hold
+// another one. args[0] is the command's name.
 func First(args []string, flags []cli.Flag) []string {
 	if len(args) == 0 {
 		return args
 	}
 	takesValue, alone := valuesOf(flags)
+	names := firstNames(flags)
 	front, others := []string{args[0]}, []string{}
 	for rest := args[1:]; len(rest) > 0; {
 		a := rest[0]
@@ -35,14 +37,16 @@ func First(args []string, flags []cli.Flag) []string {
 		name := nameOf(a)
 		wants, known := takesValue[name]
 		if value, ok := alone[name]; ok {
-			front = append(front, a+"="+value)
+			front = append(front, names.of(a)+"="+value)
 			continue
 		}
 		if letters, ok := splitLetters(name, takesValue); ok && !known && a[1] != '-' {
-			front = append(front, letters...)
+			for _, l := range letters {
+				front = append(front, names.of(l))
+			}
 			wants = takesValue[letters[len(letters)-1][1:]]
 		} else {
-			front = append(front, a)
+			front = append(front, names.of(a))
 		}
 		if !wants {
 			continue
@@ -68,6 +72,50 @@ func valuesOf(flags []cli.Flag) (takesValue map[string]bool, alone map[string]st
 		}
 	}
 	return takesValue, alone
+}
+
+// names are the first ones of flags, by all of theirs.
+type names map[string]string
+
+func firstNames(flags []cli.Flag) names {
+	all := names{}
+	for _, f := range flags {
+		for _, name := range f.Names() {
+			all[name] = f.Names()[0]
+		}
+	}
+	return all
+}
+
+// of is an argument with its flag's first name.
+func (n names) of(arg string) string {
+	name, value, hasValue := strings.Cut(nameOf(arg), "=")
+	first, known := n[name]
+	if !known {
+		return arg
+	}
+	if arg = "-" + first; len(first) > 1 {
+		arg = "-" + arg
+	}
+	if hasValue {
+		arg += "=" + value
+	}
+	return arg
+}
+
+// TakesNext tells whether the argument behind arg is its value.
+func TakesNext(arg string, flags []cli.Flag) bool {
+	if len(arg) < 2 || arg[0] != '-' || arg == "--" {
+		return false
+	}
+	takesValue, alone := valuesOf(flags)
+	name := nameOf(arg)
+	if wants, known := takesValue[name]; known {
+		_, left := alone[name]
+		return wants && !left
+	}
+	letters, ok := splitLetters(name, takesValue)
+	return ok && arg[1] != '-' && takesValue[letters[len(letters)-1][1:]]
 }
 
 func nameOf(arg string) string { return strings.TrimPrefix(strings.TrimPrefix(arg, "-"), "-") }
@@ -103,6 +151,9 @@ func each(args []string, flags []cli.Flag, do func(at int, name string)) {
 
 // Given tells whether a flag is among args, which come from First.
 func Given(args []string, flags []cli.Flag, name string) (given bool) {
+	if first, known := firstNames(flags)[name]; known {
+		name = first
+	}
 	each(args, flags, func(_ int, n string) { given = given || n == name })
 	return given
 }
@@ -111,10 +162,11 @@ func Given(args []string, flags []cli.Flag, name string) (given bool) {
 // from First; a group names flags that take no value.
 func Last(args []string, flags []cli.Flag, groups ...[]string) []string {
 	at := make([]int, len(groups)) // 0: none yet
+	names := firstNames(flags)
 	var dropped []int
 	each(args, flags, func(i int, name string) {
 		for g, group := range groups {
-			if !slices.Contains(group, name) {
+			if !slices.ContainsFunc(group, func(member string) bool { return names[member] == name }) {
 				continue
 			}
 			if at[g] > 0 {

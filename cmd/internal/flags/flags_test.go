@@ -22,8 +22,8 @@ func TestFirst(t *testing.T) {
 	f("cmd web 30d --all", "cmd --all -- web 30d")
 	f("cmd key --topic t", "cmd --topic t -- key")
 	f("cmd key --topic=t other", "cmd --topic=t -- key other")
-	f("cmd key -at t", "cmd -a -t t -- key")
-	f("cmd key -att", "cmd -a -t=t -- key")
+	f("cmd key -at t", "cmd --all --topic t -- key")
+	f("cmd key -att", "cmd --all --topic=t -- key")
 	f("cmd key --topic", "cmd --topic") // what is wrong is for the library to say
 	f("cmd key --wat", "cmd --wat -- key")
 	f("cmd - key", "cmd -- - key")
@@ -45,12 +45,12 @@ func TestOptionalAndLast(t *testing.T) {
 	}
 	f("cmd --steps 5m", "cmd --steps=auto -- 5m")
 	f("cmd --steps=5m x", "cmd --steps=5m -- x")
-	f("cmd x -steps", "cmd -steps=auto -- x")
-	f("cmd -iS x", "cmd -S -- x")
+	f("cmd x -steps", "cmd --steps=auto -- x")
+	f("cmd -iS x", "cmd --smart-case -- x")
 	f("cmd -S x --ignore-case", "cmd --ignore-case -- x")
-	f("cmd -S -i -S -i", "cmd -i --")
-	f("cmd -i -e -S", "cmd -i -e -S --") // that is a pattern
-	f("cmd -i -e=-S -- -S", "cmd -i -e=-S -- -S")
+	f("cmd -S -i -S -i", "cmd --ignore-case --")
+	f("cmd -i -e -S", "cmd --ignore-case -e -S --") // that is a pattern
+	f("cmd -i -e=-S -- -S", "cmd --ignore-case -e=-S -- -S")
 
 	for args, want := range map[string]bool{"cmd -i": true, "cmd x -Si": true, "cmd -e -i": false, "cmd -- -i": false, "cmd -S": false} {
 		if have := Given(First(strings.Fields(args), known), known, "i"); have != want {
