@@ -26,8 +26,10 @@ type Config struct {
 	// Copies are the buckets that Bucket reads from, where it stands for several: each is asked by itself for what
 	// is damaged in the one that Bucket chose.
 	Copies []objstore.Bucket
-	// Cache keeps what was read of objects; nil: nothing is kept. It may be that of other buckets, too: a segment's key names its content.
-	Cache *cache.Cache
+	// Cache keeps what was read of objects; nil: nothing is kept. Where it is that of other buckets, too, or shares a folder with theirs, CacheSpace tells
+	// these buckets from the others: a key names its content, but whoever may write to one bucket is not to decide what is found in another.
+	Cache      *cache.Cache
+	CacheSpace string
 
 	Workers  int // that decode and match; 0: one for each core
 	Fetches  int // range reads in flight; 0: 32

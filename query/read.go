@@ -16,11 +16,19 @@ func (sc *scan) readObject(key string, size, off int64, p []byte) error {
 	if c == nil {
 		return sc.get(sc.ctx, sc.e.cfg.Bucket, key, off, p)
 	}
-	out, err := c.Read(sc.ctx, key, size, off, p, func(ctx context.Context, off int64, p []byte) error {
+	out, err := c.Read(sc.ctx, sc.e.cacheKey(key), size, off, p, func(ctx context.Context, off int64, p []byte) error {
 		return sc.get(ctx, sc.e.cfg.Bucket, key, off, p)
 	})
 	sc.meter.add(func(s *Stats) { s.Requests.Cached += out.FromMemory + out.FromDisk + out.Shared })
 	return err
+}
+
+// cacheKey is what the cache calls an object.
+func (e *Engine) cacheKey(key string) string {
+	if e.cfg.CacheSpace == "" {
+		return key
+	}
+	return e.cfg.CacheSpace + "/" + key
 }
 
 // get is one range read.
@@ -44,7 +52,7 @@ func (sc *scan) mend(s *source, err error, read func(objstore.Bucket) error) err
 	}
 	copies := sc.e.cfg.Copies
 	if c := sc.e.cfg.Cache; c != nil {
-		c.Forget(s.key, s.size)
+		c.Forget(sc.e.cacheKey(s.key), s.size)
 		copies = append([]objstore.Bucket{sc.e.cfg.Bucket}, copies...)
 	}
 	for _, b := range copies {

@@ -259,6 +259,37 @@ func TestCached(t *testing.T) {
 	}
 }
 
+// Buckets that share a cache's folder are told apart: what is in one says nothing of another.
+func TestCacheOfTwoBuckets(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "cache")
+	all := hexLines(1, querytest.Day0, 100)
+	one, other := objstore.NewMemory("one", time.Now), objstore.NewMemory("other", time.Now)
+	key := querytest.Store(t, one, "web", 0, 0, all)[0]
+	for range 2 {
+		for _, b := range []*objstore.Memory{one, other} {
+			c, err := cache.New(cache.Config{Memory: 64 << 20, Dir: dir, Disk: 1 << 30})
+			if err != nil {
+				t.Fatal(err)
+			}
+			name := "one"
+			if b == other {
+				name = "other"
+				replace(t, other, key, make([]byte, len(content(t, one, key)))) // of the same name and size
+			}
+			have, ans := ask(t, newEngine(t, Config{Bucket: b, Cache: c, CacheSpace: name}), Query{Topic: "web", Range: everything()})
+			if b == one {
+				same(t, all, have)
+			}
+			if ans.Partial() != (b == other) {
+				t.Errorf("%s: %d found, %v", name, len(have), ans.Problems)
+			}
+			if err := c.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
 // A block in which nothing is found costs a few allocations, whatever is in it.
 func TestAllocationsForBlocks(t *testing.T) {
 	allocs := func(records int) (n float64, blocks int) {

@@ -44,7 +44,7 @@ func openLocal(ctx context.Context, opts options, logger *slog.Logger) (_ *local
 	}
 	cfg := query.Config{Bucket: l.bucket, Copies: l.bucket.Copies(), MaxHotBytes: opts.maxHot}
 	if l.cache = openCache(opts, logger); l.cache != nil {
-		cfg.Cache = l.cache
+		cfg.Cache, cfg.CacheSpace = l.cache, open.Fingerprint(opts.place.buckets)
 	}
 	if opts.stream != nil {
 		if l.stream, err = stream.Connect(ctx, *opts.stream); err != nil {

@@ -2,11 +2,8 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"slices"
@@ -95,17 +92,11 @@ func joinGroup(ctx context.Context, s *stream.Stream, engine *query.Engine, cfg 
 
 // groupName is the same for queriers that name the same buckets. A folder is another one on each machine.
 func groupName(buckets []string, host string) string {
-	names := make([]string, len(buckets))
-	for i, b := range buckets {
-		names[i] = open.Redact(b)
-		if strings.HasPrefix(b, "file:") {
-			names[i] = host + " " + names[i]
+	names := slices.Clone(buckets)
+	for i, b := range names {
+		if folder, ok := strings.CutPrefix(b, "file:"); ok {
+			names[i] = "file:" + host + " " + folder
 		}
 	}
-	slices.Sort(names)
-	h := sha256.New()
-	for _, n := range names {
-		_, _ = io.WriteString(h, n+"\n") // it never fails
-	}
-	return hex.EncodeToString(h.Sum(nil)[:8])
+	return open.Fingerprint(names)
 }

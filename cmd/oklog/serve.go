@@ -244,6 +244,7 @@ func runServe(c *cli.Context, std streams) error {
 		return err
 	}
 	defer stop()
+	s.query.CacheSpace = open.Fingerprint(c.StringSlice("bucket"))
 	return s.run(c.Context, b, nats, reg, func(url string) { log.Info("answering queries", "url", url+"/api/v1/") })
 }
 

@@ -2,6 +2,8 @@ package open
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +12,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -411,6 +414,20 @@ func parseS3(u *url.URL) (place, error) {
 		name += "/" + c.Prefix
 	}
 	return place{name: name, scheme: "s3", s3: c}, nil
+}
+
+// Fingerprint is the same for the same buckets, named in any order and with any credentials: 16 hexadecimal digits.
+func Fingerprint(urls []string) string {
+	names := make([]string, len(urls))
+	for i, u := range urls {
+		names[i] = Redact(u)
+	}
+	slices.Sort(names)
+	h := sha256.New()
+	for _, n := range names {
+		_, _ = io.WriteString(h, n+"\n") // it never fails
+	}
+	return hex.EncodeToString(h.Sum(nil)[:8])
 }
 
 // Redact returns a bucket URL with its credentials replaced, for messages; also one that
