@@ -76,17 +76,13 @@ func ParseRange(from, to string, now time.Time) (r Range, err error) {
 	} else if !isID && strings.TrimSpace(to) == "now" {
 		r.To = segment.AtTime(now.Add(time.Millisecond)) // what was logged this very instant is in
 	}
+	if r.Empty() && to == "" {
+		return Range{}, paramError("from", "%w: --from %s is in the future: %w: begin earlier, or say with --to where to end", ErrBound, show(from), ErrEmptyRange)
+	}
 	if r.Empty() {
-		return Range{}, paramError("from", "%w: --from %s is not before --to %s: %w: exchange or widen them", ErrBound, show(from), show(orNow(to)), ErrEmptyRange)
+		return Range{}, paramError("from", "%w: --from %s is not before --to %s: %w: exchange or widen them", ErrBound, show(from), show(to), ErrEmptyRange)
 	}
 	return r, nil
-}
-
-func orNow(s string) string {
-	if s == "" {
-		return "now"
-	}
-	return s
 }
 
 // show quotes what was typed if that makes a difference, and not all of it if it is long.

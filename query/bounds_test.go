@@ -87,7 +87,7 @@ func TestParseRangeErrors(t *testing.T) {
 		{"5m", "1h", "--from 5m is not before --to 1h: the range is empty: exchange or widen them"},
 		{"5m", "5m", "--from 5m is not before --to 5m: the range is empty: exchange or widen them"},
 		{id, id, "--from " + id + " is not before --to " + id + ": the range is empty: exchange or widen them"},
-		{"2030-01-01", "", "--from 2030-01-01 is not before --to now: the range is empty: exchange or widen them"},
+		{"2030-01-01", "", "--from 2030-01-01 is in the future: the range is empty: begin earlier, or say with --to where to end"},
 	} {
 		_, err := ParseRange(c.from, c.to, now)
 		if !errors.Is(err, ErrBound) || err.Error() != "bad bound: "+c.want {

@@ -134,6 +134,9 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 	app.Writer, app.ErrWriter = stdout, stderr
 	app.Action = func(c *cli.Context) (err error) {
 		code = exitTrouble
+		if err := checkAlone(app, args); err != nil {
+			return err
+		}
 		if err := preferArguments(c, args); err != nil {
 			return err
 		}
@@ -230,6 +233,19 @@ func exclusive() [][]string {
 
 // instead are flags with values of which one says what the other does.
 func instead() [][]string { return [][]string{{"from", "last"}, {"token", "token-file"}} }
+
+// checkAlone refuses what says how records are printed beside what prints none. A profile may say it, for other searches.
+func checkAlone(app *cli.App, args []string) error {
+	given := func(name string) bool { return hasFlag(app.Flags, name) && flags.Given(args, app.Flags, name) }
+	for _, counting := range []string{"top", "histogram"} {
+		for _, name := range []string{"count", "list-sources", "only-matching", "after-context", "before-context", "context", "newest", "limit"} {
+			if given(counting) && given(name) && (counting != "top" || name != "limit") {
+				return fmt.Errorf("--%s prints no records, and --%s is about them: leave one of them out", counting, name)
+			}
+		}
+	}
+	return nil
+}
 
 func plural(n int) string {
 	if n == 1 {

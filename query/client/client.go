@@ -92,7 +92,7 @@ func New(cfg Config) (*Client, error) {
 			return nil, fmt.Errorf("read authorities: there is no certificate in %s", cfg.CA)
 		}
 	}
-	return &Client{cfg: cfg, base: strings.TrimSuffix(u.String(), "/"), http: &http.Client{Transport: tr, CheckRedirect: func(*http.Request, []*http.Request) error {
+	return &Client{cfg: cfg, base: strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(u.String(), "/"), "/api/v1"), "/"), http: &http.Client{Transport: tr, CheckRedirect: func(*http.Request, []*http.Request) error {
 		return http.ErrUseLastResponse // the token is for this server
 	}}}, nil
 }
@@ -422,7 +422,7 @@ func (c *Client) send(ctx context.Context, method, path string, v url.Values) (*
 	}
 	if resp.Header.Get(wire.Version) == "" {
 		defer resp.close()
-		return nil, c.explain(fmt.Errorf("%w: it answers %d without the header %s: look at the URL, and at what stands before the server", ErrForeign, resp.StatusCode, wire.Version))
+		return nil, c.explain(fmt.Errorf("%w: it answers %d without the header %s: look at the URL (https:// where it speaks TLS), and at what stands before the server", ErrForeign, resp.StatusCode, wire.Version))
 	}
 	return resp, nil
 }
