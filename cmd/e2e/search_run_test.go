@@ -34,12 +34,13 @@ func measured(cmds ...*exec.Cmd) (c cost, err error) {
 	var out bytes.Buffer
 	errs := make([]bytes.Buffer, len(cmds))
 	var pipe []*os.File
-	if len(cmds) == 2 {
+	for i := range cmds[1:] {
 		r, w, err := os.Pipe()
 		if err != nil {
 			return c, err
 		}
-		cmds[0].Stdout, cmds[1].Stdin, pipe = w, r, []*os.File{r, w}
+		cmds[i].Stdout, cmds[i+1].Stdin = w, r
+		pipe = append(pipe, r, w)
 	}
 	last := len(cmds) - 1
 	if cmds[last].Stdout == nil {

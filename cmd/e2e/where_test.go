@@ -125,14 +125,15 @@ func repeated(tb testing.TB, path, times string) string {
 
 // BenchmarkWhere asks questions with a text that rg can look for: of oklog-query, from its start to its end, on a real MinIO; and of rg on
 // the raw file in the page cache, piped into jq. It reports how many times as long, and as much of the processors, those take, at the best of
-// several runs, and fails where the answers differ. CORPORA names the folder of the logs; with WHERE_TIMES=N each is repeated so often, to
+// several runs, and fails where the answers differ; also how many times as long it takes where the file is compressed, as logs that are kept are, and zstd -dc
+// stands in front; and how long oklog-query takes to do nothing but begin. CORPORA names the folder of the logs; with WHERE_TIMES=N each is repeated so often, to
 // the size that logs have: the start of a process counts for less then.
 func BenchmarkWhere(b *testing.B) {
 	folder := os.Getenv("CORPORA")
 	if folder == "" {
 		b.Skip("set CORPORA to a folder of github_events_json.log, aws_cloudtrail_json.log and windows_events_json.log")
 	}
-	for _, name := range []string{"rg", "jq"} {
+	for _, name := range []string{"rg", "jq", "zstd"} {
 		if _, err := exec.LookPath(name); err != nil {
 			b.Skipf("install %s to compare with it", name)
 		}
@@ -157,11 +158,15 @@ func BenchmarkWhere(b *testing.B) {
 		if !ok {
 			log = rawLog{topic: topicOf(q.log), path: repeated(b, filepath.Join(folder, q.log+".log"), os.Getenv("WHERE_TIMES"))}
 			loadInto(b, url, log)
+			log.packed = filepath.Join(b.TempDir(), "packed.zst")
+			if out, err := exec.Command("zstd", "-3", "-q", "-f", "-o", log.packed, log.path).CombinedOutput(); err != nil {
+				b.Fatalf("%v: %s", err, out)
+			}
 			loaded[q.log] = log
 		}
 		b.Run(q.log+"/"+q.where, func(b *testing.B) {
-			var ours, theirs cost
-			var found, wanted linesOut
+			var ours, theirs, packed, start cost
+			var found, wanted, unpacked, version linesOut
 			best := func(c *cost, found *linesOut, cmds ...*exec.Cmd) {
 				*found = 0
 				cmds[len(cmds)-1].Stdout = found
@@ -177,10 +182,15 @@ func BenchmarkWhere(b *testing.B) {
 			for b.Loop() {
 				best(&ours, &found, exec.Command(filepath.Join(bin, "oklog-query"), append(searchedDay(url, log.topic), "--where", q.where)...))
 				best(&theirs, &wanted, exec.Command("rg", "--no-config", "-a", "-N", "-I", "-F", "-e", q.literal, "--", log.path), exec.Command("jq", "-c", "select("+q.jq+")"))
+				best(&packed, &unpacked, exec.Command("zstd", "-dc", "-q", "--", log.packed), exec.Command("rg", "--no-config", "-a", "-N", "-I", "-F", "-e", q.literal), exec.Command("jq", "-c", "select("+q.jq+")"))
+				best(&start, &version, exec.Command(filepath.Join(bin, "oklog-query"), "--version"))
 			}
-			if found != wanted {
+			if found != wanted || found != unpacked {
 				b.Errorf("%d records, jq finds %d", found, wanted)
 			}
+			b.ReportMetric(float64(ours.took)/1e6, "ms")
+			b.ReportMetric(float64(start.took)/1e6, "ms-start")
+			b.ReportMetric(float64(packed.took)/float64(cmp.Or(ours.took, 1)), "x-packed")
 			b.ReportMetric(float64(found), "records")
 			b.ReportMetric(float64(theirs.took)/float64(cmp.Or(ours.took, 1)), "x-time")
 			b.ReportMetric(float64(theirs.cpu)/float64(cmp.Or(ours.cpu, 1)), "x-cpu")
