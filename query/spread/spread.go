@@ -193,11 +193,11 @@ func (s *Spreader) answer(ctx context.Context, q query.Query, emit func(query.Re
 		q.Watch = nil
 	}
 	survey, err := s.cfg.Engine.Survey(ctx, q, largeSegment(s.cfg.PieceBytes))
-	defer survey.Close()
 	if err != nil {
 		survey.Answer().Stats.Time.Total = s.cfg.now().Sub(start)
 		return survey.Answer(), err
 	}
+	defer survey.Close()
 	var stored int64
 	for _, e := range survey.Extents {
 		stored += e.Bytes
