@@ -36,7 +36,7 @@ func (e *TooMuchError) Error() string {
 
 // Problem is something that should have been read and could not be.
 type Problem struct {
-	Key string // of the object; "" for what is not in a bucket yet
+	Key string // of the object; "" for what is not in a bucket yet, and what is of no object
 	Err error
 	// First and Last bound the IDs that may be lacking; zero where that is not known.
 	First, Last ulid.ULID
@@ -48,6 +48,8 @@ func (p Problem) String() string {
 	switch {
 	case errors.Is(p.Err, objstore.ErrIncomplete):
 		return p.Err.Error()
+	case what == "" && errors.Is(p.Err, ErrTimeLimit):
+		what = "the rest"
 	case what == "":
 		what = "unflushed records"
 	}

@@ -47,7 +47,7 @@ func upCommand(std streams) *cli.Command {
 }
 
 // What compaction makes of segments, and takes in memory besides --memory, in bytes: less than a compactor of its own. Likewise queries.
-const upTarget, upMemory, upQueries = 32 << 20, 128 << 20, 192 << 20
+const upTarget, upMemory, upQueries = 32 << 20, 128 << 20, 256 << 20
 
 func runUp(c *cli.Context, std streams) error {
 	p, err := ingestParts(c, std)

@@ -14,6 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oklog/ulid/v2"
+
+	"oklog/objstore/segment"
 	"oklog/query"
 	"oklog/query/api/wire"
 )
@@ -243,6 +246,40 @@ func TestTail(t *testing.T) {
 	}
 	get(t, s.URL+wire.Tail+"?topic=web").failed(t, 503, "", "stopping")
 	http.DefaultClient.CloseIdleConnections()
+}
+
+// tailerFunc is a tail.
+type tailerFunc func(q query.Query, n int)
+
+func (f tailerFunc) Tail(_ context.Context, q query.Query, n int, _ func(TailEvent) error) error {
+	f(q, n)
+	return nil
+}
+
+// A browser that connects again goes on where it was.
+func TestTailGoesOn(t *testing.T) {
+	var from ulid.ULID
+	var past int
+	a := newAPI(t, Config{Runner: runnerFunc(nil), Parts: Parts{Tailer: tailerFunc(func(q query.Query, n int) { from, past = q.Range.From, n })}})
+	s := listen(t, a)
+	ask := func(last string) reply {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+wire.Tail+"?topic=web&n=3", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if last != "" {
+			r.Header.Set("Last-Event-ID", last)
+		}
+		return do(t, r)
+	}
+	id := record(7, "x").ID
+	if ask(id.String()); from != segment.After(id) || past != maxPast {
+		t.Errorf("from %s, %d of the past", from, past)
+	}
+	if ask(""); from == segment.After(id) || past != 3 {
+		t.Errorf("from %s, %d of the past", from, past)
+	}
+	ask("17").failed(t, 400, "", "Last-Event-ID")
 }
 
 func TestServerConfig(t *testing.T) {

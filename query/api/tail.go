@@ -8,6 +8,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/oklog/ulid/v2"
+
+	"oklog/objstore/segment"
 	"oklog/query"
 	"oklog/query/api/wire"
 )
@@ -110,6 +113,9 @@ func (a *API) tail(x *exchange) error {
 	if err != nil {
 		return err
 	}
+	if err := goOn(x, &q); err != nil {
+		return err
+	}
 	select {
 	case <-a.stopping:
 		return errStopping
@@ -181,6 +187,20 @@ func (a *API) tail(x *exchange) error {
 		x.told.err = err
 		_ = e.send(fmt.Appendf(nil, "event: error\ndata: %s\n", appendJSON(wire.Failure{Error: failure(err)}))) // the connection ends in any case
 	}
+	return nil
+}
+
+// goOn has a tail begin behind the event that the client got last, if it says which: a browser's EventSource does where it connects again.
+func goOn(x *exchange, q *query.Query) error {
+	text := x.r.Header.Get("Last-Event-ID")
+	if text == "" {
+		return nil
+	}
+	id, err := ulid.ParseStrict(text)
+	if err != nil {
+		return &statusError{http.StatusBadRequest, fmt.Errorf("header Last-Event-ID: %.40q: want a ULID, as events have it", text)}
+	}
+	q.Range.From, x.asked.n = segment.After(id), maxPast
 	return nil
 }
 
