@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -102,6 +104,8 @@ func hint(ctx context.Context, w io.Writer, b backend, opts options, ans *query.
 			}
 			tell("%s", text)
 		}
+	} else if text := hintSources(ctx, b, opts); text != "" {
+		tell("%s", text)
 	} else if usual && opts.screen.progress {
 		tell("nothing found in the last hour: --from 1d looks further back") // a person is there to read it
 	}
@@ -120,6 +124,50 @@ func hint(ctx context.Context, w io.Writer, b backend, opts options, ans *query.
 		tell("%q was searched as a text: there is a command %s", typed, name)
 	}
 }
+
+// hintSources says where a field was looked for in the text that is an attribute of sources, or the other way round; "" if it was not.
+func hintSources(ctx context.Context, b backend, opts options) string {
+	var fields, attrs []string
+	for _, expr := range append(slices.Clone(opts.request.Where), opts.top.text+"=") {
+		for _, m := range comparedField.FindAllStringSubmatch(expr, -1) {
+			fields = append(fields, m[1])
+		}
+	}
+	for _, cond := range opts.request.Sources {
+		attrs = append(attrs, cond[:strings.IndexAny(cond, "=!")])
+	}
+	if len(fields)+len(attrs) == 0 {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(ctx, hintTime)
+	defer cancel()
+	q := question{Request: opts.request, query: opts.query}
+	q.Request.Sources, q.query.Sources = nil, nil
+	sources, ans, err := b.Sources(ctx, q)
+	if err != nil || ans.Partial() {
+		return ""
+	}
+	known := map[string]bool{}
+	for _, s := range sources {
+		for _, a := range s.Source {
+			known[a.Key] = true
+		}
+	}
+	for _, name := range attrs {
+		if !known[name] {
+			return fmt.Sprintf("no source has %s; what sources have there: %s (oklog-query sources)", name, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
+		}
+	}
+	for _, name := range fields {
+		if known[name] {
+			return fmt.Sprintf("%s is of sources, and may be no field of the records: --source %s=... asks for it, -lc counts by it", name, name)
+		}
+	}
+	return ""
+}
+
+// comparedField is a field with what it is compared by.
+var comparedField = regexp.MustCompile(`([A-Za-z_][A-Za-z0-9_.]*)\s*[=!<>]`)
 
 // almostField is an expression that others would take for the comparison of a field.
 var almostField = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_.]*)[:~]([^\s:~/"=]+)$`)

@@ -105,6 +105,19 @@ func TestModes(t *testing.T) {
 	if _, errs, code := call(t, append(slices.Clone(base), "topics")...); errs != want || code != exitNone {
 		t.Errorf("have %q (%d)", errs, code)
 	}
+	// What is of sources is no field, and the other way round.
+	for args, want := range map[string]string{
+		"--where host=web1":    "host is of sources, and may be no field of the records: --source host=... asks for it, -lc counts by it",
+		"--top zone":           "zone is of sources, and may be no field of the records: --source zone=... asks for it, -lc counts by it",
+		"--source hots=web1":   "no source has hots; what sources have there: host, zone (oklog-query sources)",
+		"--source host=web9 x": "",
+		"--where level=absent": "",
+	} {
+		_, errs, code := call(t, append(slices.Clone(base), strings.Fields(args)...)...)
+		if want != "" && !strings.Contains(errs, "oklog-query: "+want+"\n") || want == "" && errs != "" || code != exitNone {
+			t.Errorf("%s: have %q (%d)", args, errs, code)
+		}
+	}
 	if _, errs, code := call(t, append(slices.Clone(base), "-e", "topics")...); errs != "" || code != exitNone {
 		t.Errorf("have %q (%d)", errs, code)
 	}
