@@ -62,13 +62,15 @@ func drawBars(w *bufio.Writer, rows []barRow, sc screen, color bool) error {
 		labels = max(labels, utf8.RuneCountInString(r.label))
 		counts = max(counts, len(fmt.Sprint(r.count)))
 	}
-	const least = 10 // columns of a bar, however long the labels are
 	for _, r := range rows {
 		head := fmt.Sprintf("%s%s  %*d", r.label, strings.Repeat(" ", labels-utf8.RuneCountInString(r.label)), counts, r.count)
 		if r.share != "" {
 			head += "  " + r.share
 		}
-		room := max(least, sc.width-1-utf8.RuneCountInString(head)-2)
+		room := sc.width - 1 - utf8.RuneCountInString(head) - 2
+		if !sc.terminal {
+			room = max(room, 10) // nothing wraps there, however long the labels are
+		}
 		if b := bar(r.count, most, room, sc.ascii); b != "" {
 			if color {
 				b = colorBar + b + colorOff
