@@ -12,7 +12,7 @@ import (
 // MaxBuckets is how many buckets a histogram has at most, and AutoBuckets how many where no step is asked for.
 const (
 	MaxBuckets  = 10_000
-	AutoBuckets = 100
+	AutoBuckets = 60
 )
 
 // Bucket counts the records of a stretch of time.

@@ -248,28 +248,13 @@ func (f runnerFunc) Run(ctx context.Context, q Query, emit func(Record) error) (
 	return f(ctx, q, emit)
 }
 
-func TestNiceStep(t *testing.T) {
-	f := func(want, span time.Duration, rows int) {
-		t.Helper()
-		r := Range{segment.AtTime(querytest.Day0), segment.AtTime(querytest.Day0.Add(span))}
-		if have := NiceStep(r, rows); have != want {
-			t.Errorf("%s in %d rows: want %s, have %s", span, rows, want, have)
-		}
-	}
-	f(time.Second, time.Second, 1)
-	f(time.Second, time.Minute, 60)
-	f(5*time.Second, time.Minute, 59)
-	f(time.Minute, time.Hour, 60)
-	f(time.Hour, 24*time.Hour, 24)
-	f(3*time.Hour, 24*time.Hour, 23)
-	f(24*time.Hour, 30*24*time.Hour, 30)
-	f(14*24*time.Hour, 365*24*time.Hour, 40)
-	for _, r := range []Range{everything(), {}, {From: everything().To}} {
-		for _, rows := range []int{-1, 0, 1, 60} {
-			if step := NiceStep(r, rows); step < time.Second {
-				t.Errorf("%+v in %d rows: %s", r, rows, step)
-			}
-		}
+// Some step does for all times that there are.
+func TestHistogramOfAllTime(t *testing.T) {
+	b := objstore.NewMemory("test", time.Now)
+	querytest.Store(t, b, "web", 0, 0, []querytest.Entry{at(time.UnixMilli(0), 0), at(querytest.Day0, 1), at(time.UnixMilli(segment.MaxTime-1), 2)})
+	h, err := Histogram(t.Context(), newEngine(t, Config{Bucket: b}), Query{Topic: "web", Range: everything()}, Steps{})
+	if err != nil || h.Answer.Count != 3 || len(h.Buckets) < 2 || len(h.Buckets) > AutoBuckets {
+		t.Errorf("%d buckets of %s, %d records: %v", len(h.Buckets), h.Step, h.Answer.Count, err)
 	}
 }
 

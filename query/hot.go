@@ -86,23 +86,18 @@ func (r *run) holdHot(ctx context.Context) (_ *held, err error) {
 			continue
 		}
 		s := &source{hot: true, raw: body, seg: seg, first: seg.First(), last: seg.Last()}
+		size := int64(len(body))
+		taken := sift == nil && h.room.Take(size)
+		if !taken && sift == nil && r.picks() {
+			sift = r.sift(dec)
+			h.keep(sift)
+		}
 		if sift != nil && !sift(s) {
 			continue
 		}
-		if !h.room.Take(int64(len(body))) {
-			if sift != nil || !r.picks() {
-				r.ans.note(Problem{Err: fmt.Errorf("%w: over %d bytes", ErrHotTooLarge, h.room.Max())})
-				break
-			}
-			sift = r.sift(dec)
-			h.keep(sift)
-			if !sift(s) {
-				continue
-			}
-			if !h.room.Take(int64(len(body))) {
-				r.ans.note(Problem{Err: fmt.Errorf("%w: over %d bytes", ErrHotTooLarge, h.room.Max())})
-				break
-			}
+		if !taken && !h.room.Take(size) {
+			r.ans.note(Problem{Err: fmt.Errorf("%w: over %d bytes", ErrHotTooLarge, h.room.Max())})
+			break
 		}
 		h.sources = append(h.sources, s)
 	}

@@ -1,10 +1,6 @@
 package query
 
-import (
-	"time"
-
-	"oklog/objstore/segment"
-)
+import "time"
 
 // Steps are what time is divided into: stretches of a length, which begin where the clocks of a zone show a multiple of it since 1970. Those of whole days
 // begin at midnight, also where a day has 23 or 25 hours. Lengths that are no whole number of hours, and no part of one, know no zones.
@@ -54,30 +50,6 @@ var niceSteps = [...]time.Duration{
 	time.Second, 5 * time.Second, 10 * time.Second, 30 * time.Second,
 	time.Minute, 5 * time.Minute, 10 * time.Minute, 30 * time.Minute,
 	time.Hour, 3 * time.Hour, 6 * time.Hour, 12 * time.Hour, 24 * time.Hour, 7 * 24 * time.Hour,
-}
-
-// NiceStep is the least of the usual steps with which a histogram of the range has up to so many rows; for very long ranges a week
-// doubled until it has.
-func NiceStep(r Range, rows int) time.Duration {
-	if r.Empty() || rows < 1 {
-		return niceSteps[len(niceSteps)-1]
-	}
-	first, last := r.From.Time(), segment.Before(r.To).Time()
-	fits := func(step time.Duration) bool {
-		ms := uint64(step / time.Millisecond)
-		return last/ms-first/ms < uint64(rows)
-	}
-	for _, step := range niceSteps {
-		if fits(step) {
-			return step
-		}
-	}
-	const longest = 1 << 62 // of a time.Duration, doubled: it does not reach over all times of ULIDs
-	step := niceSteps[len(niceSteps)-1]
-	for !fits(step) && step < longest/2 {
-		step *= 2
-	}
-	return step
 }
 
 // wider is the next of the usual steps.

@@ -2,7 +2,6 @@ package query
 
 import (
 	"errors"
-	"os"
 	"strings"
 	"time"
 )
@@ -24,23 +23,4 @@ func ParseZone(name string) (*time.Location, error) {
 		return nil, errors.New("there is no such zone: want utc, a name like Europe/Berlin, or an offset like +05:30")
 	}
 	return zone, nil
-}
-
-// ZoneName names a zone for ParseZone, elsewhere perhaps. That of this machine is named by TZ or by what /etc/localtime leads to, or else by how far it is ahead now.
-func ZoneName(zone *time.Location) string {
-	if zone == nil {
-		return "UTC"
-	}
-	candidates := []string{zone.String()}
-	if zone == time.Local {
-		path, _ := os.Readlink("/etc/localtime")
-		_, link, _ := strings.Cut(path, "/zoneinfo/")
-		candidates = []string{strings.TrimPrefix(os.Getenv("TZ"), ":"), link}
-	}
-	for _, name := range candidates {
-		if named, err := ParseZone(name); err == nil && named != nil && name != "" {
-			return name
-		}
-	}
-	return time.Now().In(zone).Format("-07:00")
 }

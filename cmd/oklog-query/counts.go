@@ -33,13 +33,8 @@ func histogram(ctx context.Context, b counter, opts options, watch func(func() q
 	if err != nil {
 		return h.Answer, err, nil
 	}
-	buckets := h.Buckets
-	if opts.step == 0 {
-		steps.Length = h.Step
-		buckets, steps = coarsen(buckets, steps, maxRows)
-	}
 	w := bufio.NewWriterSize(stdout, 64<<10)
-	broken = writeHistogram(w, buckets, steps.Length, opts)
+	broken = writeHistogram(w, h.Buckets, h.Step, opts)
 	if e := w.Flush(); broken == nil {
 		broken = e
 	}

@@ -7,32 +7,8 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"oklog/objstore/segment"
 	"oklog/query"
 )
-
-// maxRows is how many rows a histogram has if no step is given.
-const maxRows = 60
-
-// coarsen puts the buckets of a histogram together until they are no more than so many rows.
-func coarsen(buckets []query.Bucket, steps query.Steps, rows int) ([]query.Bucket, query.Steps) {
-	if len(buckets) <= rows {
-		return buckets, steps
-	}
-	span := query.Range{From: segment.AtTime(buckets[0].Start), To: segment.AtTime(buckets[len(buckets)-1].Start.Add(steps.Length))}
-	wide := steps
-	wide.Length = max(steps.Length, query.NiceStep(span, rows))
-	var out []query.Bucket
-	for _, b := range buckets {
-		start := wide.Start(b.Start)
-		if n := len(out); n > 0 && out[n-1].Start.Equal(start) {
-			out[n-1].Count += b.Count
-			continue
-		}
-		out = append(out, query.Bucket{Start: start, Count: b.Count})
-	}
-	return out, wide
-}
 
 // stepLayout is how the beginnings of a histogram's buckets are written: all alike, and no finer than they are.
 func stepLayout(step time.Duration) string {

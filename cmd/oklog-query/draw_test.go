@@ -59,31 +59,6 @@ func TestDrawBars(t *testing.T) {
 	}
 }
 
-// Whatever the buckets, none is lost, and the rows fit.
-func TestCoarsen(t *testing.T) {
-	start := time.Date(2026, 11, 22, 17, 10, 0, 0, time.UTC)
-	for _, n := range []int{0, 1, 60, 61, 100, 3599, 10_000} {
-		for _, step := range []time.Duration{time.Second, time.Minute, 7 * 24 * time.Hour} {
-			var all []query.Bucket
-			for i := range n {
-				all = append(all, query.Bucket{Start: start.Add(time.Duration(i) * step), Count: int64(i)})
-			}
-			out, steps := coarsen(all, query.Steps{Length: step}, maxRows)
-			wide := steps.Length
-			var sum int64
-			for i, b := range out {
-				sum += b.Count
-				if i > 0 && b.Start.Sub(out[i-1].Start) != wide {
-					t.Fatalf("%d of %v: %v follows %v, step %v", n, step, b.Start, out[i-1].Start, wide)
-				}
-			}
-			if want := int64(n) * int64(n-1) / 2; n > 0 && sum != want || len(out) > maxRows || wide%step != 0 || n <= maxRows && wide != step {
-				t.Errorf("%d of %v: %d rows of %v, %d records", n, step, len(out), wide, sum)
-			}
-		}
-	}
-}
-
 func TestHistogram(t *testing.T) {
 	b, url := folder(t)
 	for i, n := range []int{3, 0, 1} {
@@ -105,7 +80,7 @@ func TestHistogram(t *testing.T) {
 		}
 	}
 	out, errs, code := call(t, append(args, "--histogram")...) // the step is chosen
-	if n := strings.Count(out, "\n"); n < 2 || n > maxRows || errs != "" || code != exitFound {
+	if n := strings.Count(out, "\n"); n < 2 || n > query.AutoBuckets || errs != "" || code != exitFound {
 		t.Errorf("have %s%s(%d)", out, errs, code)
 	}
 	for args2, want := range map[string]string{

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -317,18 +316,9 @@ func (x *exchange) aside() (written func()) {
 		return func() {}
 	}
 	x.slot = nil
-	var mu sync.Mutex
-	parked, done := false, false
-	timer := time.AfterFunc(parkAfter, func() {
-		mu.Lock()
-		defer mu.Unlock()
-		parked = !done && s.park()
-	})
+	parked := s.parkLater()
 	return func() {
-		timer.Stop()
-		mu.Lock()
-		defer mu.Unlock()
-		if done = true; parked {
+		if parked() {
 			s.drop()
 		} else {
 			s.release()

@@ -315,6 +315,24 @@ func (s *slot) park() bool {
 	return true
 }
 
+// parkLater parks the slot if writing takes its time: until what it returns is called, which tells whether it was parked.
+func (s *slot) parkLater() (written func() (parked bool)) {
+	var mu sync.Mutex
+	parked, done := false, false
+	timer := time.AfterFunc(parkAfter, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		parked = !done && s.park()
+	})
+	return func() bool {
+		timer.Stop()
+		mu.Lock()
+		defer mu.Unlock()
+		done = true
+		return parked
+	}
+}
+
 // resume waits for a slot after park. With an error there is none to be released.
 func (s *slot) resume(ctx context.Context) error {
 	q := s.q

@@ -165,19 +165,9 @@ func (s *stream) write() {
 	}
 	s.clock.stop()
 	defer s.clock.goOn()
-	var parked bool
-	var parking sync.Mutex
-	gone := false
-	park := time.AfterFunc(parkAfter, func() {
-		parking.Lock()
-		defer parking.Unlock()
-		parked = !gone && s.slot.park()
-	})
+	written := s.slot.parkLater()
 	err := s.push()
-	park.Stop()
-	parking.Lock()
-	gone = true
-	parking.Unlock()
+	parked := written()
 	switch {
 	case parked && err == nil:
 		if err = s.slot.resume(s.ctx); err != nil {

@@ -174,7 +174,7 @@ func (c *Client) Histogram(ctx context.Context, r query.Request, steps query.Ste
 		v.Set("step", steps.Length.String())
 	}
 	if steps.Zone != nil {
-		v.Set("tz", query.ZoneName(steps.Zone))
+		v.Set("tz", zoneName(steps.Zone))
 	}
 	h := &query.HistogramAnswer{}
 	resp, err := c.object(ctx, wire.Histogram, v, h)
