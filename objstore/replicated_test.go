@@ -321,6 +321,21 @@ func TestCanceledBeforeQuorum(t *testing.T) {
 	}
 }
 
+// TestCanceledBefore: whoever gave up before a write began gets an error, however fast the buckets are.
+func TestCanceledBefore(t *testing.T) {
+	s := newSet(t, 3, 2, objstore.ReplicatedConfig{})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for i := range 1000 {
+		if err := put(ctx, s, "k", "data"); !errors.Is(err, context.Canceled) {
+			t.Fatalf("write %d: have error %v", i, err)
+		}
+	}
+	if _, err := s.Stat(t.Context(), "k"); !errors.Is(err, objstore.ErrNotFound) {
+		t.Errorf("the object: have error %v", err)
+	}
+}
+
 func TestReadFallsBack(t *testing.T) {
 	s := newSet(t, 2, 1, objstore.ReplicatedConfig{})
 	buckettest.MustPut(t, s.memory[1], "second", []byte("data"))

@@ -42,6 +42,9 @@ func (r *Replicated) Put(ctx context.Context, key string, body io.ReaderAt, size
 	if err := r.supersede(ctx, key); err != nil {
 		return fmt.Errorf("put %s: %w", key, err)
 	}
+	if err := ctx.Err(); err != nil { // copies have contexts of their own, and could be done before it is seen
+		return fmt.Errorf("put %s: %w", key, err)
+	}
 	return r.spread(ctx, "put", key, size, r.replicas, nil, 0, func(ctx context.Context, b *replica) error {
 		return b.Put(ctx, key, body, size)
 	})
