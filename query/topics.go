@@ -23,6 +23,9 @@ const MaxTopics = 100_000
 // ErrManyTopics says that there are more than MaxTopics.
 var ErrManyTopics = errors.New("too many topics")
 
+// ErrIncomplete is objstore.ErrIncomplete, for those who have nothing to do with buckets.
+var ErrIncomplete = objstore.ErrIncomplete
+
 // HotTopics tells which topics have something that is published and may not be in a segment yet.
 type HotTopics interface {
 	// Topics are their names, in any order.
@@ -73,7 +76,7 @@ const topicsAtOnce = 16
 
 // Topics yields the topics that have segments in a bucket or are told by hot, in the order of their keys, each once, with its days. That takes
 // about four short listings for each that is in use, and some more the longer nothing was written to it. An error is
-// the last pair, and means that topics may be lacking.
+// the last pair, and means that topics may be lacking: after ErrIncomplete these and days of the others, and all else was told.
 func Topics(ctx context.Context, b objstore.Bucket, now time.Time, hot ...HotTopics) iter.Seq2[TopicInfo, error] {
 	return func(yield func(TopicInfo, error) bool) {
 		var fresh []string
@@ -127,6 +130,10 @@ func Topics(ctx context.Context, b objstore.Bucket, now time.Time, hot ...HotTop
 		}
 		err := func() error {
 			for name, err := range TopicNames(ctx, b) {
+				if errors.Is(err, objstore.ErrIncomplete) {
+					lacks = err
+					break
+				}
 				if err != nil {
 					return cmp.Or(show(), err)
 				}
@@ -149,7 +156,10 @@ func Topics(ctx context.Context, b objstore.Bucket, now time.Time, hot ...HotTop
 					return err
 				}
 			}
-			return cmp.Or(show(), lacks)
+			if err := show(); err != nil {
+				return err
+			}
+			return lacks
 		}()
 		if err != nil && !errors.Is(err, errStopped) {
 			yield(TopicInfo{}, err)

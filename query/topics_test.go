@@ -169,7 +169,8 @@ func TestTopicsFail(t *testing.T) {
 			yield(objstore.Info{}, objstore.ErrIncomplete)
 		}
 	}}
-	if have, err := collect(t, Topics(t.Context(), lacking, querytest.Day0)); !errors.Is(err, objstore.ErrIncomplete) || len(have) != 40 || have[39].LastDay == "" {
+	have, err := collect(t, Topics(t.Context(), lacking, querytest.Day0, named{topics: []string{"zz"}}))
+	if !errors.Is(err, objstore.ErrIncomplete) || len(have) != 41 || have[39].LastDay == "" || !have[40].Hot {
 		t.Errorf("%d topics, %v", len(have), err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

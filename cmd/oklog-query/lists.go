@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -31,7 +32,7 @@ func newTopics() *cli.App {
 		UsageText: "oklog-query topics [--long] [--json]",
 		Description: `Prints the names of the topics, a line each; on a terminal and with --long the days of their oldest and newest segments (UTC), too. With --nats, topics of which everything is still unflushed are listed.
 
-Exit status: 0 there are some, 1 none, 2 an error, 130 interrupted.`,
+Exit status: 0 there are some, 1 none, 2 an error, also if some may be lacking, 130 interrupted.`,
 		Flags: slices.Concat(longFlags(), placeFlags()),
 	}
 }
@@ -52,7 +53,12 @@ func doTopics(ctx context.Context, c *cli.Context, s streams) (int, error) {
 	w := bufio.NewWriter(s.stdout)
 	long, found := c.Bool("long") || isTerminal(s.stdout), 0
 	var rows [][]string
+	var lacks error // there may be more
 	for info, err := range b.Topics(ctx) {
+		if errors.Is(err, query.ErrIncomplete) {
+			lacks = err
+			break
+		}
 		if err != nil {
 			_ = w.Flush()
 			return exitTrouble, explain(err)
@@ -74,7 +80,11 @@ func doTopics(ctx context.Context, c *cli.Context, s streams) (int, error) {
 			break
 		}
 	}
-	return listed(w, []string{"topic", "first", "last"}, rows, found)
+	code, err := listed(w, []string{"topic", "first", "last"}, rows, found)
+	if err == nil && lacks != nil {
+		return exitTrouble, explain(lacks)
+	}
+	return code, err
 }
 
 // listed prints a table, if there are rows, and tells how the command ends.

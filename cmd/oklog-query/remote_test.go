@@ -61,6 +61,36 @@ func (t topicsIn) Topics(ctx context.Context) iter.Seq2[query.TopicInfo, error] 
 	return query.Topics(ctx, t.b, time.Now())
 }
 
+// lossy is a bucket whose listings may lack objects.
+type lossy struct{ objstore.Bucket }
+
+func (l lossy) List(ctx context.Context, prefix, after string) iter.Seq2[objstore.Info, error] {
+	return func(yield func(objstore.Info, error) bool) {
+		for info, err := range l.Bucket.List(ctx, prefix, after) {
+			if !yield(info, err) {
+				return
+			}
+		}
+		yield(objstore.Info{}, objstore.ErrIncomplete)
+	}
+}
+
+// Topics that are known are told also where others may be lacking, and that they may be.
+func TestTopicsAreLacking(t *testing.T) {
+	b, url := folder(t)
+	storeFrom(t, b, "web", at, nil, plain("x"))
+	storeFrom(t, b, "db", at, nil, plain("x"))
+	for _, where := range [][]string{{"--bucket", url, "--bucket", url + "-lost", "--write-quorum", "1"}, {"--server", serve(t, lossy{b}, "")}} {
+		for _, form := range []string{"", "--long", "--json"} {
+			out, errs, code := call(t, append(append(where, "topics"), strings.Fields(form)...)...)
+			if !strings.Contains(out, "db") || !strings.Contains(out, "web") || form == "--long" && !strings.Contains(out, "2026-11-22") ||
+				!strings.HasPrefix(errs, "oklog-query: ") || !strings.Contains(errs, "listing may lack objects") || strings.Count(errs, "\n") != 1 || code != exitTrouble {
+				t.Errorf("%s %s: have\n%s%s(%d)", where, form, out, errs, code)
+			}
+		}
+	}
+}
+
 // What a server says is printed as what is found without one.
 func TestServer(t *testing.T) {
 	b, url := folder(t)

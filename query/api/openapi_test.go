@@ -128,7 +128,7 @@ func statuses(rt route, method string) []string {
 	add(rt.action != "", 401, 403, 500, 503)
 	add(rt.action != "" && rt.path != wire.Tail, 429)
 	add(records, 413)
-	add(records || rt.path == wire.Sources, 206)
+	add(records || rt.path == wire.Sources || rt.path == wire.Topics, 206)
 	add(method == http.MethodPost, 413, 415)
 	add(!records && rt.action != "" || method == http.MethodHead, 501)
 	slices.Sort(all)

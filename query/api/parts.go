@@ -32,7 +32,7 @@ type SourceLister interface {
 	SourcesOf(ctx context.Context, q query.Query) ([]query.SourceInfo, *query.Answer, error)
 }
 
-// TopicLister tells the topics that there are. An error is the last pair.
+// TopicLister tells the topics that there are. An error is the last pair; after query.ErrIncomplete, what was told counts.
 type TopicLister interface {
 	Topics(ctx context.Context) iter.Seq2[query.TopicInfo, error]
 }
@@ -241,6 +241,10 @@ func (a *API) topics(x *exchange) error {
 	list := wire.TopicList{Topics: []query.TopicInfo{}}
 	cut, err := a.within(x, query.Query{}, func(ctx context.Context) (*query.Answer, error) {
 		for t, err := range a.cfg.Parts.Topics.Topics(ctx) {
+			if errors.Is(err, query.ErrIncomplete) {
+				list.Problems = append(list.Problems, query.Problem{Err: err})
+				break
+			}
 			if err != nil {
 				return nil, err
 			}
@@ -256,6 +260,6 @@ func (a *API) topics(x *exchange) error {
 	if cut {
 		return errTooLong
 	}
-	a.finish(x, false, list)
+	a.finish(x, len(list.Problems) > 0, list)
 	return nil
 }

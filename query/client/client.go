@@ -203,10 +203,11 @@ func (c *Client) Top(ctx context.Context, r query.Request, field string, n int) 
 	return top, nil
 }
 
-// Topics asks which topics there are: those that the token may see.
+// Topics asks which topics there are: those that the token may see. With an error that is query.ErrIncomplete there may be others.
 func (c *Client) Topics(ctx context.Context) ([]query.TopicInfo, error) {
 	var l wire.TopicList
-	if _, err := c.object(ctx, wire.Topics, nil, &l); err != nil {
+	resp, err := c.object(ctx, wire.Topics, nil, &l)
+	if err != nil {
 		return nil, err
 	}
 	for _, t := range l.Topics {
@@ -218,6 +219,11 @@ func (c *Client) Topics(ctx context.Context) ([]query.TopicInfo, error) {
 				return nil, c.explain(fmt.Errorf("%w: %.40q is not a day", ErrForeign, day))
 			}
 		}
+	}
+	ans := query.Answer{Problems: l.Problems}
+	resp.tell(&ans, false)
+	if ans.Partial() {
+		return l.Topics, ans.Problems[0].Err
 	}
 	return l.Topics, nil
 }

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -54,6 +55,10 @@ func TestNothingForTerminals(t *testing.T) {
 	}
 	if all := ans.Problems[0].String() + ans.Required; strings.ContainsAny(all, "\x1b\n") || !strings.Contains(all, "b [2J c") {
 		t.Errorf("%q", all)
+	}
+	lacking := serve(t, says(206, `{"topics":[{"name":"a"}],"problems":[{"kind":"bucket","error":"b`+esc+`"}]}`, "Content-Type", "application/json"))
+	if all, err := lacking.Topics(t.Context()); !errors.Is(err, query.ErrIncomplete) || strings.Contains(err.Error(), "\x1b") || len(all) != 1 {
+		t.Errorf("%v %v", all, err)
 	}
 	for _, topic := range []string{`{"name":"a` + esc + `"}`, `{"name":"a","first_day":"` + esc + `"}`} {
 		if all, err := serve(t, says(200, `{"topics":[`+topic+`]}`, "Content-Type", "application/json")).Topics(t.Context()); err == nil || strings.Contains(err.Error(), "\x1b") {

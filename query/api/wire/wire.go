@@ -70,9 +70,10 @@ type Note struct {
 // Heartbeat is how often a tail says that it is alive, if it has nothing else to say.
 const Heartbeat = 15 * time.Second
 
-// TopicList is the body of a list of topics.
+// TopicList is the body of a list of topics. With problems there may be others, and more days.
 type TopicList struct {
-	Topics []query.TopicInfo `json:"topics"`
+	Topics   []query.TopicInfo `json:"topics"`
+	Problems []query.Problem   `json:"problems,omitempty"`
 }
 
 // SourceInfo is a source of which there is something in a range: see query.SourceInfo.
