@@ -102,6 +102,9 @@ func runForward(c *cli.Context, std streams) error {
 		}
 		scfg.WaitForServer = c.Bool("wait")
 		s, err := connect(c.Context, scfg, log)
+		if cfg.Inputs.Follow && wasStopped(c.Context, err) {
+			return nil // nothing was read
+		}
 		if err != nil {
 			return err
 		}

@@ -112,6 +112,9 @@ func (p parts) run(c *cli.Context, ready func(http, queries string)) error {
 	}
 	defer closing(p.log, "bucket", b.Close)
 	s, err := connect(c.Context, p.stream, p.log)
+	if wasStopped(c.Context, err) {
+		return nil // as it is later
+	}
 	if err != nil {
 		return err
 	}
@@ -197,6 +200,9 @@ func ingestConfig(c *cli.Context, log *slog.Logger) (cfg ingest.Config, err erro
 	return cfg, nil
 }
 
+// wasStopped tells that err is nothing but the end of ctx.
+func wasStopped(ctx context.Context, err error) bool { return ctx.Err() != nil && errors.Is(err, context.Canceled) }
+
 // connect connects and makes sure of the stream. With WaitForServer it keeps trying.
 func connect(ctx context.Context, cfg stream.Config, log *slog.Logger) (*stream.Stream, error) {
 	s, err := stream.Connect(ctx, cfg)
@@ -207,6 +213,9 @@ func connect(ctx context.Context, cfg stream.Config, log *slog.Logger) (*stream.
 		err := s.Ensure(ctx)
 		if err == nil {
 			return s, nil
+		}
+		if ctx.Err() != nil { // it was told to stop: nothing is wrong
+			err = fmt.Errorf("connect to NATS: %w", context.Cause(ctx))
 		}
 		if !cfg.WaitForServer || !stream.Retryable(err) || ctx.Err() != nil {
 			return nil, errors.Join(err, s.Close(context.WithoutCancel(ctx)))

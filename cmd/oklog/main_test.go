@@ -249,3 +249,33 @@ func TestProgressLine(t *testing.T) {
 		t.Errorf("%d columns: %s", len(long), long)
 	}
 }
+
+// Whoever waits for NATS and is told to stop has nothing in hand.
+func TestStopWhileNATSIsAway(t *testing.T) {
+	_, buckets := folders(t, 1)
+	dir := t.TempDir()
+	name := filepath.Join(dir, "app.log")
+	if err := os.WriteFile(name, []byte("one\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args []string
+		want int
+	}{
+		{with(buckets, "ingest"), exitOK},
+		{[]string{"forward", "--topic", "web", "--follow", "--state", filepath.Join(dir, "state"), name}, exitOK},
+		{[]string{"forward", "--topic", "web", name}, exitInterrupt},
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		out := new(output)
+		done := make(chan int, 1)
+		go func() {
+			done <- run(ctx, append([]string{"oklog"}, append(c.args, "--wait", "--nats", "nats://127.0.0.1:1")...), streams{strings.NewReader(""), out, out})
+		}()
+		out.await(t, "trying again")
+		cancel()
+		if code := <-done; code != c.want {
+			t.Errorf("%s ends with %d:\n%s", c.args[0], code, out.await(t, ""))
+		}
+	}
+}

@@ -170,7 +170,9 @@ const (
 
 	minRecord = 16
 	maxBatch  = 8 << 20
-	maxFiles  = 1000
+	// maxBulkBatches is how many batches a segment is collected from: memory for two segments of them is there from the beginning.
+	maxBulkBatches = 1 << 16
+	maxFiles       = 1000
 )
 
 func bad(format string, v ...any) error {
@@ -255,6 +257,8 @@ func (cfg *Config) checkModes() error {
 	}
 	if cfg.Mode == Bulk {
 		switch {
+		case cfg.Limits.Flush/int64(cfg.Limits.Batch) > maxBulkBatches:
+			return bad("segments of %d bytes out of batches of %d: at most %d in each: raise --batch-size, or lower --flush-size", cfg.Limits.Flush, cfg.Limits.Batch, maxBulkBatches)
 		case cfg.WhenFull != Block:
 			return bad("mode bulk has nothing to be full: drop --when-full %s", cfg.WhenFull)
 		case cfg.Inputs.Follow:

@@ -282,13 +282,23 @@ func (r *reader) follow(ctx context.Context) error {
 // endFollow makes records of unfinished lines that could not be read at the next start.
 func (r *reader) endFollow(ctx context.Context, streams []*stream) error {
 	for _, fl := range slices.Clone(r.files) {
-		if !fl.gone.IsZero() {
+		if !fl.gone.IsZero() && !r.keepsRest(fl) {
 			if err := r.finish(ctx, fl); err != nil {
 				return err
 			}
 		}
 	}
 	return r.endStreams(ctx, streams...)
+}
+
+// keepsRest tells that there is much left of a rotated file, and that the next start finds it: nobody waits for that.
+func (r *reader) keepsRest(fl *file) bool {
+	info, err := fl.f.Stat()
+	if err != nil || r.journal == nil || info.Size()-fl.pos <= int64(len(r.buf)) {
+		return false
+	}
+	all, _ := fl.from.neighbors()
+	return slices.ContainsFunc(all, func(n neighbor) bool { return os.SameFile(n.info, info) })
 }
 
 // look finds out which file is behind each path.

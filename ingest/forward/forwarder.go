@@ -183,6 +183,7 @@ func (f *Forwarder) runPublish(ctx, hard context.Context) error {
 	network, hangUp := context.WithCancel(gctx)
 	defer hangUp()
 	defer context.AfterFunc(hard, hangUp)()
+	r.hungUp = network.Done()
 	g.Go(func() error {
 		defer close(blocks)
 		// What was read before an error is sent all the same.

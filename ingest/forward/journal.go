@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"cmp"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
@@ -46,7 +47,8 @@ const (
 	corruptSuffix  = ".corrupt"
 	maxHeader      = 64 << 20
 	maxJournalFile = 1 << 30
-	maxEntries     = 1 << 20
+	maxEntries     = 1 << 20 // files in the folder
+	maxWaiting     = maxEntries / 2
 	maxSeq         = 1 << 62
 	maxStates      = 1 << 16
 	maxFileSize    = 1 << 60
@@ -315,12 +317,12 @@ func (j *journal) positions() []fileState {
 	return j.entries[len(j.entries)-1].files
 }
 
-// full tells that the files have limit bytes and that some of them will go.
+// full tells that the files have limit bytes, or are so many that the next start would not take them for a forwarder's, and that some of them will go.
 func (j *journal) full(limit int64) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	n := len(j.entries)
-	return j.bytes >= limit && (n > 1 || n == 1 && j.entries[0].pending > 0)
+	return n >= maxWaiting || j.bytes >= limit && (n > 1 || n == 1 && j.entries[0].pending > 0)
 }
 
 // add makes a batch durable before it is published.
@@ -458,14 +460,18 @@ func (j *journal) write(seq uint64, b []byte) error {
 }
 
 func (j *journal) remove(e *entry) error {
-	i := slices.Index(j.entries, e)
+	i, _ := slices.BinarySearchFunc(j.entries, e.seq, func(e *entry, seq uint64) int { return cmp.Compare(e.seq, seq) })
 	if err := j.step("remove"); err != nil {
 		return err
 	}
 	if err := os.Remove(j.name(e.seq)); err != nil {
 		return stateError("%w", err)
 	}
-	j.entries = slices.Delete(j.entries, i, i+1)
+	if i == 0 { // mostly, and there may be many
+		j.entries[0], j.entries = nil, j.entries[1:]
+	} else {
+		j.entries = slices.Delete(j.entries, i, i+1)
+	}
 	j.bytes -= e.size
 	return nil
 }

@@ -99,7 +99,7 @@ func (o *outbox) tryPut(m *message) (bool, error) {
 	q.mu.Lock()
 	var dropped []*message
 	size := int64(len(m.body))
-	over := func() bool { return q.bytes > 0 && q.bytes+size > o.bound }
+	over := func() bool { return q.bytes > 0 && (q.bytes+size > o.bound || len(q.waiting) >= maxWaiting) }
 	switch {
 	case o.full == Block && over():
 		q.mu.Unlock()

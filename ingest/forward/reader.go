@@ -31,6 +31,8 @@ type reader struct {
 	stop  <-chan struct{} // closed when reading is to stop
 	quit  chan struct{}   // closed when it has
 
+	hungUp <-chan struct{} // closed when no more acks come; nil: never
+
 	paths   []*path     // followed
 	files   []*file     // open
 	idle    []fileState // remembered, of files that are not open
@@ -212,6 +214,7 @@ func (r *reader) emit(ctx context.Context) error {
 	if b.done != nil {
 		select {
 		case <-b.done:
+		case <-r.hungUp: // the journal has it
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -278,7 +281,8 @@ func (r *reader) addStream(name string, in func() (io.Reader, error)) (*stream, 
 
 func (s *stream) pump(open func() (io.Reader, error), out chan<- chunk, stop <-chan struct{}) {
 	in, err := open()
-	if c, ok := in.(io.Closer); ok && s.name != "" {
+	opened := err == nil
+	if c, ok := in.(io.Closer); ok && opened && s.name != "" {
 		defer c.Close()
 	}
 	for err == nil {
@@ -296,7 +300,7 @@ func (s *stream) pump(open func() (io.Reader, error), out chan<- chunk, stop <-c
 			return
 		}
 	}
-	if in == nil { // it did not open
+	if !opened {
 		select {
 		case out <- chunk{s, nil, err}:
 		case <-stop:
@@ -376,18 +380,16 @@ func (r *reader) readStream(ctx context.Context, name string, in func() (io.Read
 	return nil
 }
 
-// endStreams takes what was read of streams and does not wait for more.
+// endStreams takes what was read of streams and does not wait for more. That is a chunk of each: one that is always ready is read no further.
 func (r *reader) endStreams(ctx context.Context, streams ...*stream) error {
-	for {
+	for range streams {
 		select {
 		case c := <-r.chunks:
 			if err := r.take(ctx, c); err != nil {
 				return err
 			}
-			continue
 		default:
 		}
-		break
 	}
 	for _, s := range streams {
 		if err := r.settleStream(ctx, s, final); err != nil {

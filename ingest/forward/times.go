@@ -238,7 +238,10 @@ func parseUnix(text []byte, perSecond int64) (int64, error) {
 	}
 	scale := 1000 / perSecond
 	if n > math.MaxInt64/scale-1 || n < math.MinInt64/scale+1 {
-		return int64(math.Copysign(math.MaxInt64, float64(n))), nil // absurd, and clamped as such
+		if n < 0 { // absurd, and clamped as such
+			return math.MinInt64, nil
+		}
+		return math.MaxInt64, nil
 	}
 	ms := n * scale
 	if scale == 1000 && point {
