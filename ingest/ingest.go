@@ -240,7 +240,7 @@ func (in *Ingester) pull(ctx context.Context, consumer *stream.Consumer, pulled 
 
 // deadLetter gives a batch up. If even that fails, the stream delivers it again.
 func (in *Ingester) deadLetter(ctx context.Context, m *stream.Message, reason error) {
-	in.cfg.Logger.Warn("a batch goes to the dead letters", "topic", m.Topic, "sequence", m.Sequence, "bytes", len(m.Body), "reason", reason)
+	in.cfg.Logger.Warn("a batch goes to the dead letters", "topic", fmt.Sprintf("%.*s", segment.MaxTopic, m.Topic), "sequence", m.Sequence, "bytes", len(m.Body), "reason", reason)
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	if err := in.cfg.Stream.DeadLetter(ctx, m, reason.Error()); err != nil {

@@ -10,6 +10,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"oklog/objstore/segment"
 )
 
 // Headers of a dead letter.
@@ -75,22 +77,27 @@ func (m *Message) tell(verb string, send func() error) error {
 	if errors.Is(err, nats.ErrConnectionClosed) {
 		err = fmt.Errorf("%w: %w", ErrClosed, err)
 	}
-	return fmt.Errorf("%s batch %d of %s: %w", verb, m.Sequence, m.Topic, err)
+	return fmt.Errorf("%s batch %d of %.*s: %w", verb, m.Sequence, segment.MaxTopic, m.Topic, err)
 }
 
 // DeadLetter moves a batch that cannot be used to the stream of dead letters, with the reason, and
 // removes it from its own once it is stored there. When it fails, the batch stays where it
-// is and is delivered again. A batch over MaxBatch is stored in pieces.
+// is and is delivered again. A batch over MaxBatch is stored in pieces. A topic too long to be one is told by HeaderSubject alone, as far as
+// that goes: its subject might be more than the server takes, which would end the connection.
 func (s *Stream) DeadLetter(ctx context.Context, m *Message, reason string) error {
 	limit := s.MaxBatch()
 	if limit == 0 {
-		return fmt.Errorf("dead-letter batch %d of %s: %w: the server takes no messages", m.Sequence, m.Topic, ErrTooLarge)
+		return fmt.Errorf("dead-letter batch %d of %.*s: %w: the server takes no messages", m.Sequence, segment.MaxTopic, m.Topic, ErrTooLarge)
+	}
+	subject := s.deadPrefix() + m.Topic
+	if len(m.Topic) > segment.MaxTopic {
+		subject = s.deadPrefix() + "LONG" // no topic is called so
 	}
 	parts := max((len(m.Body)+limit-1)/limit, 1)
 	for i := range parts {
 		body := m.Body[i*limit : min((i+1)*limit, len(m.Body))]
-		// The ID makes a repetition after a lost ack invisible.
-		id := fmt.Sprintf("%s-%d-%d", s.cfg.Stream, m.Sequence, i)
+		// The ID makes a repetition after a lost ack invisible. The time tells it from one of a stream that was made anew.
+		id := fmt.Sprintf("%s-%d-%d-%d", s.cfg.Stream, m.Sequence, m.Stored.UnixNano(), i)
 		h := nats.Header{
 			jetstream.MsgIDHeader: []string{id},
 			HeaderReason:          []string{headerText(reason)},
@@ -101,10 +108,9 @@ func (s *Stream) DeadLetter(ctx context.Context, m *Message, reason string) erro
 		if parts > 1 {
 			h[HeaderPart] = []string{fmt.Sprintf("%d/%d", i+1, parts)}
 		}
-		subject := s.deadPrefix() + m.Topic
 		_, err := s.js.PublishMsg(ctx, &nats.Msg{Subject: subject, Header: h, Data: body})
 		if err != nil {
-			return fmt.Errorf("dead-letter batch %d of %s: %w", m.Sequence, m.Topic, s.publishError(subject, err))
+			return fmt.Errorf("dead-letter batch %d of %.*s: %w", m.Sequence, segment.MaxTopic, m.Topic, s.publishError(subject, err))
 		}
 	}
 	return m.tell("terminate", func() error { return m.msg.TermWithReason("dead letter") })

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -407,6 +408,39 @@ func TestDeadLetterOfForeignMessage(t *testing.T) {
 	}
 	if !bytes.Equal(got, body) {
 		t.Error("the parts are not the body")
+	}
+}
+
+// What anybody may publish under a subject as long as the server takes ends no connection.
+func TestDeadLetterOfLongSubject(t *testing.T) {
+	s := testStream(t, Config{})
+	ctx := testContext(t)
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.cfg.URL, "nats://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	topic := strings.Repeat("a", 4060)
+	if _, err := fmt.Fprintf(conn, "CONNECT {\"verbose\":false}\r\nPUB oklog.%s 3\r\nbad\r\n", topic); err != nil {
+		t.Fatal(err)
+	}
+	m := mustNext(t, mustConsume(t, s, ConsumeConfig{}))
+	if m.Topic != topic {
+		t.Fatalf("topic %.100s of %d bytes", m.Topic, len(m.Topic))
+	}
+	if err := s.DeadLetter(ctx, m, "bad topic"); err != nil {
+		t.Fatal(err)
+	}
+	str, err := s.js.Stream(ctx, "OKLOG_DEAD")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead, err := str.GetMsg(ctx, 1)
+	if err != nil || string(dead.Data) != "bad" || !strings.HasPrefix(dead.Header.Get(HeaderSubject), "oklog.aaa") || dead.Subject != "oklog-dead.LONG" {
+		t.Errorf("%+v, %v", dead, err)
+	}
+	if p, err := s.Pending(ctx); err != nil || p.Messages != 0 {
+		t.Errorf("%+v, %v", p, err)
 	}
 }
 

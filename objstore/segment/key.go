@@ -25,7 +25,7 @@ var ErrTopic = errors.New("bad topic name")
 // part of a NATS subject.
 func CheckTopic(topic string) error {
 	bad := func(why string) error {
-		return fmt.Errorf("%w %q: %s (want [a-z0-9][a-z0-9_.-]*, at most %d bytes)", ErrTopic, topic, why, MaxTopic)
+		return fmt.Errorf("%w %.*q: %s (want [a-z0-9][a-z0-9_.-]*, at most %d bytes)", ErrTopic, MaxTopic, topic, why, MaxTopic)
 	}
 	switch {
 	case topic == "":
