@@ -72,6 +72,7 @@ func (l *listing) pages(ctx context.Context) error {
 	if start != "" {
 		opts.StartAfter = b.cfg.Prefix + start
 	}
+	before := "" // the key before, whoever's it is
 	for o := range b.core.ListObjectsIter(ctx, b.cfg.Bucket, opts) {
 		if cause := context.Cause(ctx); cause != nil {
 			return cause
@@ -82,6 +83,10 @@ func (l *listing) pages(ctx context.Context) error {
 		key, ok := strings.CutPrefix(o.Key, b.cfg.Prefix)
 		if !ok || !strings.HasPrefix(key, l.prefix) {
 			return &finalError{fmt.Errorf("the server lists %q, which is not under %q", o.Key, opts.Prefix)}
+		}
+		if key > before { // an answer, though it may be pages of what is not ours
+			before = key
+			watchdog.Reset(limit)
 		}
 		if objstore.CheckKey(key) != nil || key <= l.after || l.count > 0 && key == l.last {
 			continue
