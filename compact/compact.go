@@ -187,7 +187,7 @@ func (c *Compactor) Run(ctx context.Context) (*Report, error) {
 	start := c.cfg.Now()
 	err := c.run(ctx)
 	c.report.Took = c.cfg.Now().Sub(start)
-	c.report.Away = c.awayNames()
+	c.report.Away = c.Away()
 	c.metrics.ran(c.report, err)
 	return c.report, err
 }
@@ -241,7 +241,7 @@ func (c *Compactor) runDay(ctx context.Context, d *day) error {
 		// What expires, or will while it is being merged, is on its way out. Written anew, it would look as if it had come in late.
 		soon := c.earliest().Add(min(mergeTime, time.Duration(keep)/10))
 		for _, s := range d.segments {
-			s.expired = !expiry(s, keep).After(soon)
+			s.expired, s.late = !expiry(s, keep).After(soon), isLate(s, keep)
 		}
 	}
 	if err := c.repairDay(ctx, d); err != nil {

@@ -51,7 +51,8 @@ func (c *Compactor) leave(i int, err error) {
 	}
 }
 
-func (c *Compactor) awayNames() (names []string) {
+// Away are the names of the buckets that could not be used so far: without them nothing that was listed is complete.
+func (c *Compactor) Away() (names []string) {
 	for i := range (c.everyCopy() &^ c.there()).each {
 		names = append(names, c.cfg.Copies[i].Name)
 	}

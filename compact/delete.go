@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"oklog/objstore"
 	"oklog/objstore/segment"
 )
 
@@ -90,7 +91,7 @@ func (c *Compactor) deleteReplaced(ctx context.Context, d *day) error {
 				if !checked {
 					err = c.sound(ctx, i, by.Key(), by.Name, by.Size)
 					sound[copyOf{by, i}] = err
-					if err != nil && ctx.Err() == nil {
+					if err != nil && ctx.Err() == nil && !errors.Is(err, objstore.ErrNotFound) { // another compactor may have replaced it
 						c.cfg.Logger.Error("what replaces other segments cannot be read back: they are kept", "key", by.Key(),
 							"bucket", c.cfg.Copies[i].Name, "cause", err)
 						c.report.badCopy(by)

@@ -154,6 +154,9 @@ func (c *Compactor) put(ctx context.Context, topic string, n segment.Name, data 
 func (c *Compactor) compactDay(ctx context.Context, d *day) error {
 	const maxRounds = 2 * MaxGeneration
 	for range maxRounds {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("merge: %w", err)
+		}
 		cl, err := c.readClaims(ctx, d)
 		if err != nil {
 			return err
@@ -198,6 +201,7 @@ func (c *Compactor) do(ctx context.Context, d *day, job *Job) (changed bool, err
 	c.progress.begin(job.Topic)
 	made, err := c.merge(ctx, job)
 	for _, s := range made {
+		s.late = job.Inputs[0].late // as are all of them
 		d.add(s)
 	}
 	c.report.merged(job, made, err == nil)

@@ -2,6 +2,8 @@ package compact
 
 import (
 	"cmp"
+	"container/heap"
+	"math"
 	"slices"
 	"time"
 
@@ -84,6 +86,8 @@ func (in input) partial() bool { return in.from != in.Name.First || in.to != in.
 // Until the day has settled, a segment that was rewritten takes part only in merges of growth times its own size of others: so it is
 // rewritten a number of times that grows with the logarithm of its size. Once the day has settled all of that is done; what comes
 // later is added in the same way. No merge makes a segment beyond MaxGeneration.
+//
+// What came in late is merged with its like alone: together with others it would expire with these.
 func makePlan(d *day, cl claims, r rules) (jobs []*Job) {
 	var inputs, walls []input
 	for _, s := range d.segments {
@@ -102,18 +106,33 @@ func makePlan(d *day, cl claims, r rules) (jobs []*Job) {
 		}
 	}
 	slices.SortFunc(inputs, byStart)
-	for _, run := range runs(inputs, walls, r) {
-		groups := [][]input{run}
-		if !r.settled {
-			groups = worthwhile(run, r.small())
-		}
-		for _, g := range groups {
-			if g = fitting(g, r.inputMemory()); len(g) > 1 || r.settled && g[0].partial() {
-				jobs = append(jobs, makeJob(d, g, r))
+	for _, some := range byLateness(inputs) {
+		for _, run := range runs(some, walls, r) {
+			groups := [][]input{run}
+			if !r.settled {
+				groups = worthwhile(run, r.small())
+			}
+			for _, g := range groups {
+				if g = fitting(g, r.inputMemory()); len(g) > 1 || r.settled && g[0].partial() {
+					jobs = append(jobs, makeJob(d, g, r))
+				}
 			}
 		}
 	}
 	return jobs
+}
+
+// byLateness tells those that came in late from the others, each in the same order.
+func byLateness(inputs []input) [2][]input {
+	var both [2][]input
+	for _, in := range inputs {
+		if in.late {
+			both[1] = append(both[1], in)
+		} else {
+			both[0] = append(both[0], in)
+		}
+	}
+	return both
 }
 
 func byStart(a, b input) int {
@@ -227,54 +246,70 @@ func (in input) weight() int64 {
 	return read + text + idMemory*min(ids, segment.MaxBlockRecords) + sessionMemory*sessions
 }
 
-// depth is the most that inputs weigh which overlap at some ID. Where drop is set it may take one of these out, the heaviest
-// at hand, to keep the depth low.
-func depth(group []input, drop func(sum int64, at []input) (out int)) (most int64) {
-	var active []input
+// depth is the most that inputs weigh which overlap at some ID. Of those that weigh more than memory together, drop is given the heaviest, one
+// after another, until no more than two are left: these do not count.
+func depth(group []input, memory int64, drop func(input)) (most int64) {
+	var ends, heavy places
+	weights := make([]int64, len(group))
+	ends.before = func(a, b int) bool { return group[a].to.Compare(group[b].to) < 0 }
+	heavy.before = func(a, b int) bool {
+		return cmp.Or(cmp.Compare(weights[b], weights[a]), cmp.Compare(group[b].Size, group[a].Size), cmp.Compare(a, b)) < 0
+	}
+	here := make([]bool, len(group))
 	var sum int64
-	for _, in := range group {
-		active = slices.DeleteFunc(active, func(a input) bool {
-			past := a.to.Compare(in.from) < 0
-			if past {
-				sum -= a.weight()
+	n := 0
+	leave := func(i int) {
+		if here[i] {
+			here[i] = false
+			sum -= weights[i]
+			n--
+		}
+	}
+	for i, in := range group {
+		for len(ends.all) > 0 && group[ends.all[0]].to.Compare(in.from) < 0 {
+			leave(heap.Pop(&ends).(int))
+		}
+		weights[i], here[i] = in.weight(), true
+		sum += weights[i]
+		n++
+		heap.Push(&ends, i)
+		heap.Push(&heavy, i)
+		for sum > memory && n > 2 {
+			out := heap.Pop(&heavy).(int)
+			if here[out] {
+				leave(out)
+				drop(group[out])
 			}
-			return past
-		})
-		active = append(active, in)
-		sum += in.weight()
-		for drop != nil {
-			out := drop(sum, active)
-			if out < 0 {
-				break
-			}
-			sum -= active[out].weight()
-			active = slices.Delete(active, out, out+1)
 		}
 		most = max(most, sum)
 	}
 	return most
 }
 
+// places is a heap of places in a slice.
+type places struct {
+	all    []int
+	before func(a, b int) bool
+}
+
+func (p *places) Len() int           { return len(p.all) }
+func (p *places) Less(i, j int) bool { return p.before(p.all[i], p.all[j]) }
+func (p *places) Swap(i, j int)      { p.all[i], p.all[j] = p.all[j], p.all[i] }
+func (p *places) Push(x any)         { p.all = append(p.all, x.(int)) }
+func (p *places) Pop() any {
+	last := p.all[len(p.all)-1]
+	p.all = p.all[:len(p.all)-1]
+	return last
+}
+
 // fitting leaves out inputs, heavy ones first, until what overlaps fits into memory. What is left out has its turn when what is
 // merged now has become one.
 func fitting(group []input, memory int64) []input {
-	if depth(group, nil) <= memory {
+	out := map[*Segment]bool{}
+	depth(group, memory, func(in input) { out[in.Segment] = true })
+	if len(out) == 0 {
 		return group
 	}
-	out := map[*Segment]bool{}
-	depth(group, func(sum int64, at []input) int {
-		if sum <= memory || len(at) <= 2 {
-			return -1
-		}
-		heaviest := 0
-		for i, in := range at {
-			if in.weight() > at[heaviest].weight() || in.weight() == at[heaviest].weight() && in.Size > at[heaviest].Size {
-				heaviest = i
-			}
-		}
-		out[at[heaviest].Segment] = true
-		return heaviest
-	})
 	return slices.DeleteFunc(slices.Clone(group), func(in input) bool { return out[in.Segment] })
 }
 
@@ -323,7 +358,7 @@ func makeJob(d *day, group []input, r rules) *Job {
 	if end != (ulid.ULID{}) && end.Compare(j.Through) <= 0 {
 		j.Through = segment.Before(end)
 	}
-	in := depth(group, nil)
+	in := depth(group, math.MaxInt64, nil)
 	out := min(r.target, r.memory-in)
 	j.maxSize = int64(blocksPart * float64(out))
 	if n := int64(size)/out + 1; n > 1 {

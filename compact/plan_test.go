@@ -2,6 +2,7 @@ package compact
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -122,7 +123,7 @@ func TestFitting(t *testing.T) {
 		if d := describe([][]input{have}); d != want {
 			t.Errorf("%s: have %q, want %q", name, d, want)
 		}
-		if most := depth(have, nil); most > memory && len(have) > 2 {
+		if most := depth(have, math.MaxInt64, nil); most > memory && len(have) > 2 {
 			t.Errorf("%s: %d bytes, of %d", name, most, memory)
 		}
 	}
@@ -147,7 +148,7 @@ func TestDepth(t *testing.T) {
 		{[]span{{0, 99, 1000, 0}, {10, 19, 2000, 0}, {20, 29, 3000, 0}}, w(1000) + w(3000)},
 		{[]span{{0, 99, 50 << 20, 0}, {10, 19, 60 << 20, 0}}, 2 * (chunkSize + blockMemory)},
 	} {
-		if have := depth(unweighed(inputs(c.spans)...), nil); have != c.want {
+		if have := depth(unweighed(inputs(c.spans)...), math.MaxInt64, nil); have != c.want {
 			t.Errorf("%v: have %d, want %d", c.spans, have, c.want)
 		}
 	}
@@ -433,8 +434,8 @@ func (m *model) round() (made int) {
 		if j.Through.Compare(m.cutoff) > 0 || j.After.Compare(j.Through) >= 0 {
 			m.t.Fatalf("from %s to %s, the cutoff being %s", j.After, j.Through, m.cutoff)
 		}
-		if j.memory > m.memory || depth(group, nil) > m.inputMemory() {
-			m.t.Fatalf("a merge takes %d bytes of %d, its inputs %d", j.memory, m.memory, depth(group, nil))
+		if j.memory > m.memory || depth(group, math.MaxInt64, nil) > m.inputMemory() {
+			m.t.Fatalf("a merge takes %d bytes of %d, its inputs %d", j.memory, m.memory, depth(group, math.MaxInt64, nil))
 		}
 		if j.maxSize > m.target {
 			m.t.Fatalf("segments of %d bytes, the target being %d", j.maxSize, m.target)

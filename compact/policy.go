@@ -258,10 +258,13 @@ func (c *Compactor) putPolicy(ctx context.Context, p, old Policy) (string, error
 // time, is kept for that time from then on: a clock that is wrong, or logs that are brought in afterwards, lose nothing.
 func expiry(s *Segment, keep Keep) time.Time {
 	last := s.last()
-	if s.Stored.Sub(last) >= time.Duration(keep) {
+	if isLate(s, keep) {
 		last = s.Stored
 	}
 	return last.Add(time.Duration(keep))
 }
+
+// isLate tells whether all of a segment would have expired when it was stored.
+func isLate(s *Segment, keep Keep) bool { return s.Stored.Sub(s.last()) >= time.Duration(keep) }
 
 var _ objstore.Bucket = Copy{}

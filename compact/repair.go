@@ -124,6 +124,9 @@ func (c *Compactor) repair(ctx context.Context, o found, deep bool) error {
 		err := c.copyObject(ctx, from, o.key, size, i, o.key, o.check)
 		if err == nil && size > inMemory {
 			err = c.checkCopy(ctx, i, found{key: o.key, name: o.name, size: size, in: 1 << i})
+			if segment.IsDamage(err) { // what is damaged and has the right size would never be missed
+				err = errors.Join(err, c.deleteKey(ctx, o.key, 1<<i))
+			}
 		}
 		if errors.Is(err, objstore.ErrNotFound) {
 			return nil
@@ -179,7 +182,7 @@ func (c *Compactor) Repair(ctx context.Context, deep bool) (*Report, error) {
 	start := c.cfg.Now()
 	err := c.repairAll(ctx, deep)
 	c.report.Took = c.cfg.Now().Sub(start)
-	c.report.Away = c.awayNames()
+	c.report.Away = c.Away()
 	return c.report, err
 }
 
@@ -219,7 +222,7 @@ func (c *Compactor) repairAll(ctx context.Context, deep bool) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("repair: %w", ctx.Err())
 	}
-	if names := c.awayNames(); len(names) > 0 {
+	if names := c.Away(); len(names) > 0 {
 		failed.add(fmt.Errorf("repair: %s cannot be used: nothing can be said of what is there", strings.Join(names, ", ")))
 	}
 	return failed.err()

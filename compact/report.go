@@ -67,8 +67,9 @@ type Report struct {
 
 	DamagedSegments int       `json:"damaged_segments"` // that no copy of is sound
 	Damaged         []Finding `json:"damaged,omitempty"`
-	Lost            []Finding `json:"lost,omitempty"` // of a repair: objects without a sound copy
-	Skewed          int       `json:"skewed"`         // segments with absurd times
+	LostObjects     int       `json:"lost_objects"` // of a repair: objects without a sound copy
+	Lost            []Finding `json:"lost,omitempty"`
+	Skewed          int       `json:"skewed"` // segments with absurd times
 	Skews           []Skew    `json:"skews,omitempty"`
 	Foreign         int       `json:"foreign"` // objects that belong to nothing
 	ForeignKeys     []string  `json:"foreign_keys,omitempty"`
@@ -223,7 +224,11 @@ func (r *Report) lacking(n int) { r.locked(func() { r.Lacking += n }) }
 func (r *Report) missing(n int) { r.locked(func() { r.MissingCopies += n }) }
 
 func (r *Report) lost(key string, err error) {
-	r.locked(func() { r.Lost = append(r.Lost, Finding{key, err.Error()}) })
+	r.locked(func() {
+		if r.LostObjects++; len(r.Lost) < maxNamed {
+			r.Lost = append(r.Lost, Finding{key, err.Error()})
+		}
+	})
 }
 
 func (r *Report) copied(key string, size int64, damaged bool) {
@@ -301,15 +306,17 @@ func (r *Report) left(d *day, cl claims, small int64) {
 	slices.SortFunc(inputs, byStart)
 	r.locked(func() {
 		r.Waiting += waiting
-		for _, run := range runs(inputs, nil, rules{target: small * smallPart}) {
-			r.Backlog += len(run)
+		for _, some := range byLateness(inputs) {
+			for _, run := range runs(some, nil, rules{target: small * smallPart}) {
+				r.Backlog += len(run)
+			}
 		}
 	})
 }
 
 // Sound tells that nothing was found that somebody should look at.
 func (r *Report) Sound() bool {
-	return r.DamagedSegments == 0 && r.BadCopies == 0 && r.Differing == 0 && len(r.Lost) == 0 && len(r.Refused) == 0 && len(r.Away) == 0
+	return r.DamagedSegments == 0 && r.BadCopies == 0 && r.Differing == 0 && r.LostObjects == 0 && len(r.Refused) == 0 && len(r.Away) == 0
 }
 
 // String is a line.

@@ -57,6 +57,7 @@ type Segment struct {
 
 	damaged bool // no copy of it can be read
 	expired bool
+	late    bool // it came in late, or was restored: see expiry
 }
 
 // Key is where it lies.

@@ -74,7 +74,7 @@ func (c *Compactor) trash(ctx context.Context, s *Segment, at time.Time) error {
 	return err
 }
 
-// move copies an object within each copy that has it, and then deletes it under its old key.
+// move copies a segment within each copy that has it, and then deletes it under its old key.
 func (c *Compactor) move(ctx context.Context, from, to string, s *Segment) error {
 	moved := false
 	for i := range (s.In | s.Odd).each {
@@ -86,7 +86,7 @@ func (c *Compactor) move(ctx context.Context, from, to string, s *Segment) error
 			}
 			size = info.Size
 		}
-		err := c.copyObject(ctx, i, from, size, i, to, nil)
+		err := c.place(ctx, i, from, to, size, s.Name)
 		if errors.Is(err, objstore.ErrNotFound) {
 			continue // somebody else has moved it
 		}
@@ -99,6 +99,45 @@ func (c *Compactor) move(ctx context.Context, from, to string, s *Segment) error
 		return fmt.Errorf("move %s: %w: somebody else was faster", from, objstore.ErrNotFound)
 	}
 	return c.deleteKey(ctx, from, s.In|s.Odd)
+}
+
+// place copies a segment to another key of the same copy, which may be the only one there is: what comes out is sound. One that is damaged already is
+// copied as it is, but never over what is there.
+func (c *Compactor) place(ctx context.Context, i int, from, to string, size int64, n segment.Name) error {
+	there, err := c.cfg.Copies[i].Stat(ctx, to)
+	if err == nil {
+		err = c.sound(ctx, i, to, n, there.Size)
+		if err == nil {
+			return nil // a move that was broken off got so far
+		}
+		if !segment.IsDamage(err) {
+			return err
+		}
+	} else if !errors.Is(err, objstore.ErrNotFound) {
+		return err
+	}
+	vacant := err != nil && errors.Is(err, objstore.ErrNotFound)
+	err = c.copyObject(ctx, i, from, size, i, to, found{name: &n}.check)
+	if err == nil && size > inMemory {
+		err = c.sound(ctx, i, to, n, size)
+	}
+	if !segment.IsDamage(err) {
+		return err
+	}
+	switch damage := c.sound(ctx, i, from, n, size); {
+	case damage == nil:
+		err = fmt.Errorf("%w: it was damaged on the way, repeat it", err)
+		if vacant && size > inMemory {
+			err = errors.Join(err, c.deleteKey(ctx, to, 1<<i))
+		}
+		return err
+	case !segment.IsDamage(damage):
+		return damage
+	case !vacant:
+		return fmt.Errorf("%w, and so is what is at %s", damage, to)
+	}
+	c.cfg.Logger.Warn("a damaged segment is moved as it is", "key", from, "bucket", c.cfg.Copies[i].Name, "cause", err)
+	return c.copyObject(ctx, i, from, size, i, to, nil)
 }
 
 // Restore takes a segment back out of the trash. One that is not there any more is objstore.ErrNotFound.

@@ -92,7 +92,7 @@ func (v *verifier) run(ctx context.Context, from, to ulid.ULID) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("verify: %w", ctx.Err())
 	}
-	for _, name := range c.awayNames() {
+	for _, name := range c.Away() {
 		failed.add(fmt.Errorf("verify: %s cannot be used: nothing can be said of what is there", name))
 	}
 	return failed.err()

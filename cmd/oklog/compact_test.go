@@ -594,7 +594,7 @@ func TestVerdict(t *testing.T) {
 		{&compact.Report{Away: []string{"s3://b"}}, nil, "oklog: s3://b could not be used: nothing was deleted, and what it lacks is copied to it by a later run\n", errFindings},
 		{&compact.Report{Away: []string{"s3://b"}}, errors.New("s3://b is away"), "oklog: s3://b is away\n", errTold},
 		{&compact.Report{DamagedSegments: 3, Damaged: []compact.Finding{{Key: "k", Problem: "bad\nbytes"}}}, nil, "oklog: damaged, and left alone: k: bad; bytes\noklog: and 2 more damaged segments\n", errFindings},
-		{&compact.Report{Lost: []compact.Finding{{Key: "k", Problem: "bad"}}}, nil, "oklog: no sound copy: k: bad\n", errFindings},
+		{&compact.Report{LostObjects: 2, Lost: []compact.Finding{{Key: "k", Problem: "bad"}}}, nil, "oklog: no sound copy: k: bad\noklog: and 1 more object without a sound copy\n", errFindings},
 		{&compact.Report{BadCopies: 1}, nil, "oklog: 1 damaged copy was found, of which others are sound: oklog repair --deep replaces them\n", errFindings},
 		{&compact.Report{Differing: 2}, nil, "oklog: 2 segments are not of the same size in all buckets, and left alone: oklog repair replaces the damaged copies\n", errFindings},
 		{&compact.Report{Foreign: 5, ForeignKeys: []string{"a", "b", "c", "d", "e"}}, nil, "oklog: 5 objects belong to no segment, and left alone: a b c and 2 more\n", nil},

@@ -201,7 +201,9 @@ func ingestConfig(c *cli.Context, log *slog.Logger) (cfg ingest.Config, err erro
 }
 
 // wasStopped tells that err is nothing but the end of ctx.
-func wasStopped(ctx context.Context, err error) bool { return ctx.Err() != nil && errors.Is(err, context.Canceled) }
+func wasStopped(ctx context.Context, err error) bool {
+	return ctx.Err() != nil && errors.Is(err, context.Canceled)
+}
 
 // connect connects and makes sure of the stream. With WaitForServer it keeps trying.
 func connect(ctx context.Context, cfg stream.Config, log *slog.Logger) (*stream.Stream, error) {

@@ -92,19 +92,6 @@ func copiesOf(b *open.Opened) (copies []compact.Copy) {
 	return copies
 }
 
-// away tells which of the buckets cannot be listed.
-func (j *job) away(ctx context.Context) (names []string) {
-	for _, b := range copiesOf(j.bucket) {
-		for _, err := range b.List(ctx, "", "") {
-			if err != nil {
-				names = append(names, b.Name)
-			}
-			break
-		}
-	}
-	return names
-}
-
 // noteTopic says so if there is nothing of a topic: it may be misspelt.
 func (j *job) noteTopic(ctx context.Context, topic string) {
 	for range j.bucket.List(ctx, topic+"/", "") {

@@ -82,12 +82,12 @@ func printRepair(w io.Writer, r *compact.Report, deep bool, err error) {
 	switch {
 	case r.Copied > 0:
 		done = fmt.Sprintf("%s of %s %smade%s", count(r.Copied, "copy", "copies"), bytesOf(r.CopiedBytes), would, overDamaged(r))
-	case err != nil || len(r.Lost) > 0:
+	case err != nil || r.LostObjects > 0:
 		done = "nothing was copied"
 	case deep:
 		done = "no copy is missing or damaged"
 	}
-	if n := len(r.Lost); n > 0 {
+	if n := r.LostObjects; n > 0 {
 		done += fmt.Sprintf("; %s no sound copy", count(n, "object has", "objects have"))
 	}
 	fmt.Fprintf(w, "looked at %s of %s in %s: %s\n", count(r.Segments, "object"), bytesOf(r.Bytes), r.Took.Round(time.Millisecond), done)

@@ -37,6 +37,9 @@ func findings(r *compact.Report, err error) (lines []string) {
 	for _, f := range r.Lost {
 		add("no sound copy: %s", f)
 	}
+	if more := r.LostObjects - len(r.Lost); more > 0 {
+		add("and %s without a sound copy", count(more, "more object"))
+	}
 	if n := r.BadCopies; n > 0 {
 		add("%s found, of which others are sound: oklog repair --deep replaces them", count(n, "damaged copy was", "damaged copies were"))
 	}

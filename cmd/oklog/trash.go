@@ -56,7 +56,7 @@ func trashCommand(std streams) *cli.Command {
 }
 
 func listTrash(c *cli.Context, std streams) error {
-	j, err := openJob(c, std, compact.Config{DryRun: true})
+	j, err := openJob(c, std, compact.Config{DryRun: true, Topic: c.String("topic")})
 	if err != nil {
 		return err
 	}
@@ -84,7 +84,7 @@ func listTrash(c *cli.Context, std streams) error {
 	if err := tw.Flush(); err != nil {
 		return fmt.Errorf("print: %w", err)
 	}
-	if names := j.away(c.Context); len(names) > 0 {
+	if names := j.c.Away(); len(names) > 0 {
 		return fmt.Errorf("%s cannot be used: there may be more in the trash", strings.Join(names, ", "))
 	}
 	if n == 0 {
@@ -111,7 +111,7 @@ func changeTrash(c *cli.Context, std streams, done string, do func(*compact.Comp
 	if (len(keys) == 0) != c.Bool("all") {
 		return errors.New("want the keys of segments as oklog trash ls prints them, or the hashes in them, or --all")
 	}
-	j, err := openJobWithArgs(c, std, compact.Config{})
+	j, err := openJobWithArgs(c, std, compact.Config{Topic: c.String("topic")})
 	if err != nil {
 		return err
 	}
@@ -127,6 +127,9 @@ func changeTrash(c *cli.Context, std streams, done string, do func(*compact.Comp
 			chosen = append(chosen, t)
 			left = slices.DeleteFunc(left, names)
 		}
+	}
+	if names := j.c.Away(); len(names) > 0 {
+		return fmt.Errorf("%s cannot be used: there may be more in the trash, and nothing was %s", strings.Join(names, ", "), done)
 	}
 	if len(left) > 0 {
 		return fmt.Errorf("%s is not in the trash: oklog trash ls shows what is", left[0])
