@@ -56,6 +56,8 @@ type file struct {
 
 	size    int64     // when it was last read to its end
 	mtime   time.Time // then
+	looked  time.Time // when it was last looked at
+	behind  bool      // then there was more than was read
 	grown   time.Time // when that changed
 	settled bool      // silence completes nothing more
 	gone    time.Time // since when it is read as one that is no longer under its path; zero: it is
@@ -131,17 +133,18 @@ func (s fileState) is(fl *file) bool {
 	return s.PrintLen == 0 || n == s.PrintLen && sum == s.Print
 }
 
-// open opens a file and goes on where its state says.
-func (r *reader) open(path string) (*file, error) {
-	fl, err := openFile(path, path)
+// open opens a file and goes on where its state says. p is the path if it is followed.
+func (r *reader) open(name string, p *path) (*file, error) {
+	fl, err := openFile(name, name)
 	if err != nil {
 		return nil, err
 	}
-	s := fileState{Path: path}
-	if i := slices.IndexFunc(r.idle, func(s fileState) bool { return s.Path == path && s.is(fl) }); i >= 0 {
+	fl.from = p
+	s := fileState{Path: name}
+	if i := slices.IndexFunc(r.idle, func(s fileState) bool { return s.Path == name && s.is(fl) }); i >= 0 {
 		s = r.idle[i]
 		r.idle = slices.Delete(r.idle, i, i+1)
-	} else if i := slices.IndexFunc(r.rotated, func(o *rotated) bool { return o.Path == path && o.is(fl) }); i >= 0 {
+	} else if i := slices.IndexFunc(r.rotated, func(o *rotated) bool { return o.Path == name && o.is(fl) }); i >= 0 {
 		s = r.rotated[i].fileState // it was renamed back
 		r.rotated = slices.Delete(r.rotated, i, i+1)
 	} else {
@@ -181,9 +184,16 @@ func openFile(name, path string) (*file, error) {
 	return fl, nil
 }
 
-// restart reads a file that was truncated from its beginning.
+// unwatched is how long a file that is followed goes without a look at it only where reading waits for the broker.
+const unwatched = 5 * time.Second
+
+// restart reads a file that was truncated from its beginning. What was not read of it before may be in a copy beside it, which is read first.
 func (r *reader) restart(fl *file, why string) {
 	r.cfg.Logger.Warn("file was truncated, reading from its beginning", "file", fl.path, "position", fl.pos, "why", why)
+	if fl.from != nil && !r.readCopy(fl.from, fl.state()) && (fl.behind || !fl.looked.IsZero() && time.Since(fl.looked) > unwatched) {
+		r.meters.missed.add(1)
+		r.cfg.Logger.Warn("what was written to the file behind the position, before it was truncated, is missing: no copy of it is beside it", "file", fl.path, "position", fl.pos)
+	}
 	fl.pos, fl.cutting, fl.printLen, fl.print = 0, false, 0, ""
 	fl.refreshPrint()
 }
@@ -191,6 +201,7 @@ func (r *reader) restart(fl *file, why string) {
 // path is a name that is followed, whatever file is behind it.
 type path struct {
 	name string
+	real string // where that last led, through symbolic links; "": it was not looked for
 	cur  *file  // nil: there is none
 	told string // the last trouble with it
 
@@ -330,12 +341,11 @@ func (r *reader) look(ctx context.Context) error {
 			r.tell(p, "cannot follow file, waiting for another", fmt.Errorf("%s is not a regular file", p.name))
 			continue
 		}
-		if p.cur, err = r.open(p.name); err != nil {
+		if p.cur, err = r.open(p.name, p); err != nil {
 			p.cur = nil
 			r.tell(p, "cannot read file, waiting for it", err)
 			continue
 		}
-		p.cur.from = p
 		if p.cur.fresh {
 			r.missed(p)
 		}
@@ -371,6 +381,7 @@ func (r *reader) readMore(ctx context.Context, fl *file) (bool, error) {
 		return false, nil
 	}
 	if info.Size() == fl.size && info.ModTime().Equal(fl.mtime) {
+		fl.looked = time.Now()
 		return false, r.silent(ctx, fl)
 	}
 	switch {
@@ -387,6 +398,7 @@ func (r *reader) readMore(ctx context.Context, fl *file) (bool, error) {
 	fl.grown, fl.settled = time.Now(), false
 	fl.from.told = ""
 	read := fl.pos + int64(n)
+	fl.looked, fl.behind = time.Now(), read < info.Size()
 	used, err := r.feed(ctx, fl.lane, r.buf[:n], open)
 	if read >= info.Size() {
 		fl.size, fl.mtime = info.Size(), info.ModTime()

@@ -129,7 +129,7 @@ func (r *reader) readFile(ctx context.Context, name string) error {
 	if !info.Mode().IsRegular() {
 		return r.readStream(ctx, name, func() (io.Reader, error) { return os.Open(name) })
 	}
-	fl, err := r.open(name)
+	fl, err := r.open(name, nil)
 	if err != nil {
 		return fmt.Errorf("read input: %w", err)
 	}

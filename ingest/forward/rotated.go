@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -82,9 +83,23 @@ func stamp(s string) bool {
 		strings.Trim(s, "0123456789.-_:+TZ") == ""
 }
 
-// neighbors are the regular files in the folder of a path, oldest first.
+// place is the folder in which files are rotated, and the name that they have before: a path may be a symbolic link to it.
+func (p *path) place() (dir, base string) {
+	if to, err := filepath.EvalSymlinks(p.name); err == nil {
+		p.real = to
+	} else if to, err := os.Readlink(p.name); err == nil && p.real == "" { // it leads nowhere now
+		if !filepath.IsAbs(to) {
+			to = filepath.Join(filepath.Dir(p.name), to)
+		}
+		p.real = to
+	}
+	return filepath.Split(filepath.Clean(cmp.Or(p.real, p.name)))
+}
+
+// neighbors are the regular files where those of a path are rotated, oldest first.
 func (p *path) neighbors() (all []neighbor, err error) {
-	dir := filepath.Dir(p.name)
+	dir, base := p.place()
+	dir = cmp.Or(filepath.Clean(dir), ".")
 	d, err := os.Open(dir)
 	if err != nil {
 		return nil, err
@@ -97,7 +112,7 @@ func (p *path) neighbors() (all []neighbor, err error) {
 	for _, n := range names {
 		name := filepath.Join(dir, n)
 		if info, err := os.Lstat(name); err == nil && info.Mode().IsRegular() {
-			all = append(all, neighbor{name, info, kinOf(filepath.Base(p.name), n)})
+			all = append(all, neighbor{name, info, kinOf(base, n)})
 		}
 	}
 	slices.SortStableFunc(all, func(a, b neighbor) int { return a.info.ModTime().Compare(b.info.ModTime()) })
@@ -129,7 +144,7 @@ func (r *reader) missed(p *path) {
 		if n.kin == stranger || n.info.ModTime().Before(p.since) || p.ignored[n.name] || r.followed(n.info) {
 			continue
 		}
-		named := func(q *path) bool { return filepath.Clean(q.name) == n.name }
+		named := func(q *path) bool { return filepath.Clean(q.name) == n.name || q.real == n.name }
 		if slices.ContainsFunc(r.paths, named) {
 			continue
 		}
@@ -177,12 +192,17 @@ func (r *reader) readMissed(p *path, n neighbor) error {
 	}
 	fl.from, fl.gone, fl.name = p, time.Now(), n.name
 	fl.since = fl.gone
-	// Older than what is behind the path: read first.
-	if i := slices.Index(r.files, p.cur); i >= 0 {
-		r.files = slices.Insert(r.files[:len(r.files)-1], i, fl)
-	}
+	r.readFirst(p)
 	r.cfg.Logger.Info("reading a file that was rotated away before it was seen", "file", n.name)
 	return nil
+}
+
+// readFirst puts the file that was opened last before what is behind the path: it is older.
+func (r *reader) readFirst(p *path) {
+	last := len(r.files) - 1
+	if i := slices.Index(r.files, p.cur); i >= 0 && i < last {
+		r.files = slices.Insert(r.files[:last], i, r.files[last])
+	}
 }
 
 // followed tells whether a file is open.
@@ -231,8 +251,9 @@ func (r *reader) findRotated() {
 
 // findState opens the file of a state, or notes where it is.
 func (r *reader) findState(p *path, s fileState) {
-	fl, name := r.search(s)
+	fl, name := r.search(p, s)
 	switch {
+	case fl == nil && p.cur != nil && p.cur.number == s.Number && r.readCopy(p, s): // it was truncated
 	case fl == nil && s.Done:
 		r.cfg.Logger.Info("a rotated file that was read to its end is gone", "file", s.Path, "position", s.Pos)
 	case fl == nil:
@@ -255,38 +276,55 @@ func (r *reader) reopen(p *path, fl *file, s fileState, name string) {
 	}
 	fl.from, fl.gone, fl.name = p, time.Now(), name
 	fl.since = fl.gone
+	r.readFirst(p)
 	if s.Gone > 0 {
 		fl.since = time.UnixMilli(s.Gone)
 	}
 	r.cfg.Logger.Info("reading the rest of a file that was rotated away", "file", name, "position", fl.pos)
 }
 
-// search finds and opens the file of a state in the folder of its path.
-func (r *reader) search(s fileState) (*file, string) {
-	dir, err := os.Open(filepath.Dir(s.Path))
-	if err != nil {
-		return nil, ""
-	}
-	defer dir.Close()
-	names, err := dir.Readdirnames(maxDir)
-	if err != nil {
-		return nil, ""
-	}
-	for _, n := range names {
-		name := filepath.Join(filepath.Dir(s.Path), n)
-		if info, err := os.Lstat(name); err != nil || !info.Mode().IsRegular() || info.Size() < s.Pos || r.followed(info) {
+// search finds and opens the file of a state among the neighbors of its path.
+func (r *reader) search(p *path, s fileState) (*file, string) {
+	all, _ := p.neighbors() // what is not found is told
+	for _, n := range all {
+		if n.info.Size() < s.Pos || r.followed(n.info) {
 			continue
 		}
-		fl, err := openFile(name, s.Path)
+		fl, err := openFile(n.name, s.Path)
 		if err != nil {
 			continue
 		}
 		if s.is(fl) {
-			return fl, name
+			return fl, n.name
 		}
 		fl.f.Close() // read only: nothing can be lost
 	}
 	return nil, ""
+}
+
+// readCopy reads the rest of a file that was truncated from a copy that was made of it before, if there is one: so does logrotate's copytruncate.
+func (r *reader) readCopy(p *path, s fileState) bool {
+	if s.PrintLen == 0 {
+		return s.Pos == 0
+	}
+	all, _ := p.neighbors() // what is not found is told
+	for _, n := range all {
+		if n.kin != former || n.info.Size() < s.Pos || n.info.ModTime().UnixNano() < s.Modified || r.followed(n.info) {
+			continue
+		}
+		fl, err := openFile(n.name, p.name)
+		if err != nil {
+			continue
+		}
+		known := slices.ContainsFunc(r.rotated, func(o *rotated) bool { return o.Path == p.name && o.is(fl) })
+		if length, sum := fingerprint(fl.f, s.PrintLen); known || length != s.PrintLen || sum != s.Print {
+			fl.f.Close() // read only: nothing can be lost
+			continue
+		}
+		r.reopen(p, fl, fileState{Path: s.Path, Pos: s.Pos, Last: s.Last, Cutting: s.Cutting}, n.name)
+		return true
+	}
+	return false
 }
 
 // keep remembers a rotated file, and forgets the oldest of too many.
