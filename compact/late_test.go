@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"oklog/objstore/buckettest"
 	"oklog/objstore/segment"
 )
 
@@ -96,6 +97,10 @@ func TestRestoredIsKept(t *testing.T) {
 	if len(all) != 1 || w.lacking(old) != len(old) {
 		t.Fatalf("%d in the trash, %d of %d gone", len(all), w.lacking(old), len(old))
 	}
+	// A move that was broken off had left it in its place, too.
+	w.at(22 * time.Hour)
+	buckettest.MustPut(t, w.copies[0], all[0].Key(), []byte(keysOf(t, w.copies[0])[all[0].trashKey()]))
+	w.at(keep + 3*time.Hour)
 	if err := c.Restore(context.Background(), all[0]); err != nil {
 		t.Fatal(err)
 	}

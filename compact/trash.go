@@ -102,37 +102,39 @@ func (c *Compactor) move(ctx context.Context, from, to string, s *Segment) error
 }
 
 // place copies a segment to another key of the same copy, which may be the only one there is: what comes out is sound. One that is damaged already is
-// copied as it is, but never over what is there.
+// copied as it is, but never over what is there. What is there and sound is written anew, since it is kept from then on.
 func (c *Compactor) place(ctx context.Context, i int, from, to string, size int64, n segment.Name) error {
 	there, err := c.cfg.Copies[i].Stat(ctx, to)
+	vacant := errors.Is(err, objstore.ErrNotFound)
 	if err == nil {
 		err = c.sound(ctx, i, to, n, there.Size)
-		if err == nil {
-			return nil // a move that was broken off got so far
-		}
-		if !segment.IsDamage(err) {
-			return err
-		}
-	} else if !errors.Is(err, objstore.ErrNotFound) {
+	}
+	kept := err == nil
+	if !kept && !vacant && !segment.IsDamage(err) {
 		return err
 	}
-	vacant := err != nil && errors.Is(err, objstore.ErrNotFound)
-	err = c.copyObject(ctx, i, from, size, i, to, found{name: &n}.check)
+	err = nil
+	if size > inMemory { // smaller ones are checked when they are copied
+		err = c.sound(ctx, i, from, n, size)
+	}
+	if err == nil {
+		err = c.copyObject(ctx, i, from, size, i, to, found{name: &n}.check)
+	}
 	if err == nil && size > inMemory {
-		err = c.sound(ctx, i, to, n, size)
+		if err = c.sound(ctx, i, to, n, size); segment.IsDamage(err) && vacant {
+			err = errors.Join(err, c.deleteKey(ctx, to, 1<<i))
+		}
 	}
 	if !segment.IsDamage(err) {
 		return err
 	}
 	switch damage := c.sound(ctx, i, from, n, size); {
 	case damage == nil:
-		err = fmt.Errorf("%w: it was damaged on the way, repeat it", err)
-		if vacant && size > inMemory {
-			err = errors.Join(err, c.deleteKey(ctx, to, 1<<i))
-		}
-		return err
+		return fmt.Errorf("%w: it was damaged on the way, repeat it", err)
 	case !segment.IsDamage(damage):
 		return damage
+	case kept:
+		return nil
 	case !vacant:
 		return fmt.Errorf("%w, and so is what is at %s", damage, to)
 	}
