@@ -606,6 +606,28 @@ func TestBlock(t *testing.T) {
 	}
 }
 
+// TestDropOldestKeepsTheJournal overflows behind what an earlier run has left on disk: that takes no memory, and is not dropped for it.
+func TestDropOldestKeepsTheJournal(t *testing.T) {
+	o := &outbox{full: DropOldest, bound: 100, log: slog.New(slog.DiscardHandler)}
+	o.init()
+	var err error
+	if o.meters, err = newMeters(nil, "test"); err != nil {
+		t.Fatal(err)
+	}
+	done := &batchDone{pending: 100}
+	for range 5 {
+		o.queue.waiting = append(o.queue.waiting, &message{part: part{Size: 1000, Records: 1}, batch: done})
+	}
+	for i := range 20 {
+		if ok, err := o.tryPut(&message{part: part{Size: 30, Records: 1, body: make([]byte, 30)}, index: i, batch: done}); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+	}
+	if have := o.queue.waiting; len(have) != 5+3 || have[0].body != nil || have[5].index != 17 || o.queue.bytes != 90 || o.meters.stats().Dropped != 17 {
+		t.Errorf("%d wait, %d bytes, %+v", len(have), o.queue.bytes, o.meters.stats())
+	}
+}
+
 func TestDropOldest(t *testing.T) {
 	pr, pw := io.Pipe()
 	p := newRecorder()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 )
@@ -106,8 +107,14 @@ func (o *outbox) tryPut(m *message) (bool, error) {
 		return false, nil
 	case o.full == DropOldest:
 		for over() {
-			old := q.waiting[0]
-			q.waiting = q.waiting[1:]
+			// What an earlier run has left in the journal comes first, and takes no memory.
+			i := slices.IndexFunc(q.waiting, func(m *message) bool { return m.body != nil })
+			old := q.waiting[i]
+			if i == 0 { // mostly, and there may be many
+				q.waiting = q.waiting[1:]
+			} else {
+				q.waiting = slices.Delete(q.waiting, i, i+1)
+			}
 			q.bytes -= int64(len(old.body))
 			dropped = append(dropped, old)
 		}
