@@ -198,16 +198,3 @@ func TestBulkOfTinyBatches(t *testing.T) {
 		t.Errorf("have error %v", err)
 	}
 }
-
-// TestAbsurdUnixTimes: what is far in the future stays there.
-func TestAbsurdUnixTimes(t *testing.T) {
-	p, err := newTimeParser(TimeConfig{Format: "unix"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for text, want := range map[string]bool{"1764145600000000000 ns as s": true, "-1764145600000000000 x": false} {
-		if ms, err := p.parse([]byte(text), time.Now()); err != nil || ms > 0 != want {
-			t.Errorf("%s: have %d, %v", text, ms, err)
-		}
-	}
-}

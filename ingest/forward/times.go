@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -37,6 +38,7 @@ type TimeConfig struct {
 const timeWindow = 4 << 10
 
 var (
+	errNoZone   = errors.New("the abbreviation of its zone is not known: name the zone (--time-zone)")
 	errNoTime   = errors.New("no RFC 3339 time found")
 	errNoNumber = errors.New("it does not begin with a number")
 	errNoMatch  = errors.New("the pattern of times does not match (--time-regex)")
@@ -66,6 +68,7 @@ type timeParser struct {
 	pattern *regexp.Regexp
 	path    []string
 	unit    int64 // of a Unix time in a second; 0: not a Unix time
+	named   bool  // the layout has a zone's abbreviation
 	json    fastjson.Parser
 }
 
@@ -74,7 +77,7 @@ func newTimeParser(cfg TimeConfig) (*timeParser, error) {
 	if cfg.Format == "" && cfg.Pattern == "" && cfg.JSONField == "" {
 		return nil, nil
 	}
-	p := &timeParser{cfg: cfg, unit: unixUnit(cfg.Format)}
+	p := &timeParser{cfg: cfg, unit: unixUnit(cfg.Format), named: strings.Contains(cfg.Format, "MST")}
 	if p.cfg.Zone == nil {
 		p.cfg.Zone = time.UTC
 	}
@@ -93,6 +96,9 @@ func newTimeParser(cfg TimeConfig) (*timeParser, error) {
 		b := time.Date(2012, 11, 20, 19, 38, 47, 123e6, time.UTC).Format(cfg.Format)
 		if a == b {
 			return nil, bad("bad format of times %q: want rfc3339, unix, unix-ms, unix-us, unix-ns or a layout like %q (--time)", cfg.Format, time.StampMilli)
+		}
+		if date := time.Date(2001, 2, 3, 19, 38, 47, 123e6, time.UTC).Format(cfg.Format); date == b {
+			return nil, bad("the layout %q has no date in it: add what stands for one, such as 2006-01-02 (--time)", cfg.Format)
 		}
 		if p.pattern == nil && p.path == nil {
 			return nil, bad("the layout %q (--time) needs a pattern that finds the time in a record (--time-regex), or a JSON field (--time-json)", cfg.Format)
@@ -177,6 +183,18 @@ func (p *timeParser) value(text []byte, read time.Time) (int64, error) {
 		}
 		if t.Year() == 0 {
 			t = withYear(t, read.In(p.cfg.Zone))
+			if p.named { // in the year 0 a zone has the time of its meridian, whatever it is called
+				t, err = time.ParseInLocation("2006 "+p.cfg.Format, fmt.Sprintf("%04d %s", t.Year(), text), p.cfg.Zone)
+				if err != nil {
+					return 0, fmt.Errorf("parse time: %w", err)
+				}
+			}
+		}
+		if p.named {
+			// Package time takes an abbreviation that it does not know for UTC.
+			if zone, offset := t.Zone(); offset == 0 && t.Location() != p.cfg.Zone && !slices.Contains([]string{"UTC", "GMT", "UT", "Z", "WET"}, zone) {
+				return 0, errNoZone
+			}
 		}
 		return t.UnixMilli(), nil
 	case p.cfg.Format == "":
@@ -361,6 +379,9 @@ func parseOffset(text []byte) (seconds, n int, ok bool) {
 	}
 	if len(text) > 1 && text[0] == ' ' && (text[1] == '+' || text[1] == '-') {
 		seconds, n, ok = parseOffset(text[1:])
+		if whole := len("+hhmm"); n < whole || len(text) > n+1 && digit(text[n+1]) {
+			return 0, 0, false // a number
+		}
 		return seconds, n + 1, ok
 	}
 	if len(text) < 3 || text[0] != '+' && text[0] != '-' || !digit(text[1]) || !digit(text[2]) {

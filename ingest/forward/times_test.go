@@ -10,6 +10,10 @@ import (
 )
 
 func TestParseTime(t *testing.T) {
+	summer, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		t.Fatal(err)
+	}
 	berlin := time.FixedZone("CET", 3600)
 	read := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	for _, c := range []struct {
@@ -55,6 +59,16 @@ func TestParseTime(t *testing.T) {
 		{TimeConfig{Format: time.Stamp, Pattern: `^\w{3} +\d+ [\d:]+`}, "Mar  2 11:59:59 host", "2026-03-02T11:59:59.000Z"},
 		{TimeConfig{Format: time.Stamp, Pattern: `^\w{3} +\d+ [\d:]+`}, "Mar  2 12:00:01 host", "2025-03-02T12:00:01.000Z"},
 		{TimeConfig{Format: time.Stamp, Pattern: `^\w{3} +\d+ [\d:]+`}, "Feb 29 12:00:01 host", "2024-02-29T12:00:01.000Z"},
+		{TimeConfig{Format: "Jan _2 15:04:05 MST", Pattern: ".*", Zone: berlin}, "Feb  3 10:00:00 CET", "2026-02-03T09:00:00.000Z"},
+		{TimeConfig{Format: "Jan _2 15:04:05 MST", Pattern: ".*", Zone: summer}, "Jul  3 10:00:00 CEST", "2025-07-03T08:00:00.000Z"},
+		{TimeConfig{Format: "Jan _2 15:04:05 MST", Pattern: ".*", Zone: berlin}, "Feb  3 10:00:00 GMT", "2026-02-03T10:00:00.000Z"},
+		{TimeConfig{Format: "Jan _2 15:04:05 MST", Pattern: ".*"}, "Feb  3 10:00:00 UTC", "2026-02-03T10:00:00.000Z"},
+		{TimeConfig{Format: "Jan _2 15:04:05 MST", Pattern: ".*"}, "Feb  3 10:00:00 CET", ""},
+		{TimeConfig{Format: "Jan _2 15:04:05 -0700", Pattern: ".*", Zone: berlin}, "Feb  3 10:00:00 +0200", "2026-02-03T08:00:00.000Z"},
+		{TimeConfig{Format: "2006-01-02 15:04:05 MST", Pattern: ".*"}, "2026-07-26 10:00:00 CEST", ""},
+		{TimeConfig{Format: "rfc3339"}, "2026-02-03 04:05:06 -10 degrees", "2026-02-03T04:05:06.000Z"},
+		{TimeConfig{Format: "rfc3339"}, "2026-02-03 04:05:06 +12345 bytes", "2026-02-03T04:05:06.000Z"},
+		{TimeConfig{Format: "rfc3339"}, "2026-02-03 04:05:06 +02:00 x", "2026-02-03T02:05:06.000Z"},
 		{TimeConfig{Format: "02/Jan/2006:15:04:05 -0700", Pattern: `\[([^]]+)\]`}, `1.2.3.4 - - [10/Oct/2000:13:55:36 -0700] "GET`, "2000-10-10T20:55:36.000Z"},
 		{TimeConfig{Format: "02/Jan/2006:15:04:05 -0700", Pattern: `\[([^]]+)\]`}, `[nonsense]`, ""},
 		{TimeConfig{JSONField: "time"}, `{"time":"2026-02-03T04:05:06Z"}`, "2026-02-03T04:05:06.000Z"},
@@ -194,4 +208,25 @@ func FuzzTime(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestLayoutWithoutDate: all records would be of the first of January.
+func TestLayoutWithoutDate(t *testing.T) {
+	_, err := newTimeParser(TimeConfig{Format: "15:04:05.000", Pattern: ".*"})
+	if err == nil || !strings.Contains(err.Error(), "no date") || !strings.Contains(err.Error(), "--time") {
+		t.Errorf("have error %v", err)
+	}
+}
+
+// TestAbsurdUnixTimes: what is far in the future stays there.
+func TestAbsurdUnixTimes(t *testing.T) {
+	p, err := newTimeParser(TimeConfig{Format: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]bool{"1764145600000000000 ns as s": true, "-1764145600000000000 x": false} {
+		if ms, err := p.parse([]byte(text), time.Now()); err != nil || ms > 0 != want {
+			t.Errorf("%s: have %d, %v", text, ms, err)
+		}
+	}
 }
