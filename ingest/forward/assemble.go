@@ -29,6 +29,7 @@ type lane struct {
 	minter  *segment.Minter
 	last    ulid.ULID // of the last record; zero: there was none
 	pos     int64     // where the next record begins, in the file
+	tail    []byte    // some bytes before that, up to tailSize
 	cutting bool      // the next bytes go on from the last record, a piece
 }
 

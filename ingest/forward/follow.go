@@ -20,6 +20,7 @@ import (
 
 const (
 	printSize = 1 << 10 // bytes at a file's beginning that tell it from another one with its number
+	tailSize  = 64      // and those before the position, from one that begins in the same way
 	maxGone   = 8       // files rotated away from one path and read at once
 	maxDir    = 100_000 // names of a folder that are searched for a rotated file
 	// settleDown keeps a busy writer from waking the reader for every line.
@@ -34,8 +35,10 @@ type fileState struct {
 	PrintLen int       `json:"printLen"` // bytes at the beginning
 	Print    string    `json:"print"`    // their SHA-256, 16 bytes in hex
 	Pos      int64     `json:"pos"`
-	Last     ulid.ULID `json:"last"`    // ID of the last record
-	Cutting  bool      `json:"cutting"` // which is a piece, and goes on
+	TailLen  int       `json:"tailLen,omitempty"` // bytes before Pos; 0: they are not known
+	Tail     string    `json:"tail,omitempty"`    // their SHA-256, 16 bytes in hex
+	Last     ulid.ULID `json:"last"`              // ID of the last record
+	Cutting  bool      `json:"cutting"`           // which is a piece, and goes on
 
 	Modified int64 `json:"modified,omitempty"` // when the file was, as far as it is known, Unix ns
 	Gone     int64 `json:"gone,omitempty"`     // when it was found to be rotated away, Unix ms; 0: it was not
@@ -53,6 +56,7 @@ type file struct {
 	volume, number uint64
 	printLen       int
 	print          string
+	copied         bool // it was found as a copy of one that was truncated
 
 	size    int64     // when it was last read to its end
 	mtime   time.Time // then
@@ -69,7 +73,10 @@ type file struct {
 func (fl *file) state() fileState {
 	s := fileState{
 		Path: fl.path, Volume: fl.volume, Number: fl.number, PrintLen: fl.printLen, Print: fl.print,
-		Pos: fl.pos, Last: fl.last, Cutting: fl.cutting, Modified: fl.modified().UnixNano(),
+		Pos: fl.pos, TailLen: len(fl.tail), Last: fl.last, Cutting: fl.cutting, Modified: fl.modified().UnixNano(),
+	}
+	if s.TailLen > 0 {
+		s.Tail = sumOf(fl.tail)
 	}
 	if !fl.gone.IsZero() {
 		s.Gone = fl.since.UnixMilli()
@@ -107,8 +114,22 @@ func fingerprint(f io.ReaderAt, n int) (length int, sum string) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return 0, ""
 	}
-	h := sha256.Sum256(b[:n])
-	return n, hex.EncodeToString(h[:16])
+	return n, sumOf(b[:n])
+}
+
+func sumOf(b []byte) string {
+	h := sha256.Sum256(b)
+	return hex.EncodeToString(h[:16])
+}
+
+// goesOn tells whether the bytes before the position of a state are in a file that is long enough for it.
+func (s fileState) goesOn(f io.ReaderAt) bool {
+	if s.TailLen == 0 {
+		return true
+	}
+	b := make([]byte, s.TailLen)
+	_, err := f.ReadAt(b, s.Pos-int64(s.TailLen))
+	return (err == nil || errors.Is(err, io.EOF)) && sumOf(b) == s.Tail
 }
 
 // refreshPrint tells whether the file still begins as it did, and has the fingerprint cover more of it.
@@ -124,10 +145,16 @@ func (fl *file) refreshPrint() bool {
 	return true
 }
 
-// is tells whether a file that was opened is the one of a state.
+// is tells whether a file that was opened is the one of a state. It may have been truncated, and be shorter now.
 func (s fileState) is(fl *file) bool {
-	if s.Number != fl.number || s.PrintLen > fl.printLen {
-		return false // a volume's number may change when it is mounted again
+	// A volume's number may change when it is mounted again.
+	return s.Number == fl.number && s.begins(fl) && (fl.info.Size() < s.Pos || s.goesOn(fl.f))
+}
+
+// begins tells whether a file begins as that of a state.
+func (s fileState) begins(fl *file) bool {
+	if s.PrintLen > fl.printLen {
+		return false
 	}
 	n, sum := fingerprint(fl.f, s.PrintLen)
 	return s.PrintLen == 0 || n == s.PrintLen && sum == s.Print
@@ -162,7 +189,14 @@ func (r *reader) begin(fl *file, s fileState) (err error) {
 	fl.pos = s.Pos
 	r.files = append(r.files, fl)
 	if fl.info.Size() < fl.pos {
-		r.restart(fl, "it is shorter than what was read of it")
+		r.restart(fl, s, "it is shorter than what was read of it")
+		return nil
+	}
+	if s.TailLen > 0 {
+		fl.tail = make([]byte, s.TailLen)
+		if _, err := fl.f.ReadAt(fl.tail, s.Pos-int64(s.TailLen)); err != nil && !errors.Is(err, io.EOF) {
+			fl.tail = nil
+		}
 	}
 	return nil
 }
@@ -187,15 +221,26 @@ func openFile(name, path string) (*file, error) {
 // unwatched is how long a file that is followed goes without a look at it only where reading waits for the broker.
 const unwatched = 5 * time.Second
 
-// restart reads a file that was truncated from its beginning. What was not read of it before may be in a copy beside it, which is read first.
-func (r *reader) restart(fl *file, why string) {
-	r.cfg.Logger.Warn("file was truncated, reading from its beginning", "file", fl.path, "position", fl.pos, "why", why)
-	if fl.from != nil && !r.readCopy(fl.from, fl.state()) && (fl.behind || !fl.looked.IsZero() && time.Since(fl.looked) > unwatched) {
-		r.meters.missed.add(1)
-		r.cfg.Logger.Warn("what was written to the file behind the position, before it was truncated, is missing: no copy of it is beside it", "file", fl.path, "position", fl.pos)
-	}
-	fl.pos, fl.cutting, fl.printLen, fl.print = 0, false, 0, ""
+// restart reads a file that was truncated from its beginning. What was not read of it before, as its state tells, may be in a copy beside it, and
+// so may be what came and went since: that is to be read first, and restart tells whether there is any.
+func (r *reader) restart(fl *file, s fileState, why string) (first bool) {
+	r.cfg.Logger.Warn("file was truncated, reading from its beginning", "file", fl.path, "position", s.Pos, "why", why)
+	fl.pos, fl.tail, fl.cutting, fl.printLen, fl.print = 0, nil, false, 0, ""
 	fl.refreshPrint()
+	p := fl.from
+	if p == nil {
+		return false
+	}
+	before := len(r.files)
+	if !r.readCopy(p, s) && (fl.behind || !fl.looked.IsZero() && time.Since(fl.looked) > unwatched) {
+		r.meters.missed.add(1)
+		r.cfg.Logger.Warn("what was written to the file behind the position, before it was truncated, is missing: no copy of it is beside it", "file", fl.path, "position", s.Pos)
+	}
+	if at := time.Unix(0, s.Modified); at.After(p.since) {
+		p.since = at
+	}
+	r.missed(p)
+	return len(r.files) > before
 }
 
 // path is a name that is followed, whatever file is behind it.
@@ -293,7 +338,7 @@ func (r *reader) follow(ctx context.Context) error {
 // endFollow makes records of unfinished lines that could not be read at the next start.
 func (r *reader) endFollow(ctx context.Context, streams []*stream) error {
 	for _, fl := range slices.Clone(r.files) {
-		if !fl.gone.IsZero() && !r.keepsRest(fl) {
+		if !fl.gone.IsZero() {
 			if err := r.finish(ctx, fl); err != nil {
 				return err
 			}
@@ -384,11 +429,24 @@ func (r *reader) readMore(ctx context.Context, fl *file) (bool, error) {
 		fl.looked = time.Now()
 		return false, r.silent(ctx, fl)
 	}
+	why := ""
 	switch {
 	case info.Size() < fl.pos:
-		r.restart(fl, "it is shorter than what was read of it")
+		why = "it is shorter than what was read of it"
 	case !fl.refreshPrint():
-		r.restart(fl, "it begins otherwise than before")
+		why = "it begins otherwise than before"
+	case !fl.state().goesOn(fl.f):
+		why = "what was read of it is not in it any more"
+	}
+	if why != "" {
+		if fl.copied { // another one was copied over it: it is looked for when that is truncated
+			r.cfg.Logger.Warn("a copy of a followed file was overwritten", "file", fl.name, "position", fl.pos, "why", why)
+			r.drop(fl)
+			return false, nil
+		}
+		if r.restart(fl, fl.state(), why) {
+			return true, nil
+		}
 	}
 	n, err := fl.f.ReadAt(r.buf, fl.pos)
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -433,9 +491,12 @@ func (r *reader) silent(ctx context.Context, fl *file) error {
 	return r.finish(ctx, fl)
 }
 
-// finish reads a file that is gone to its end and closes it.
+// finish reads a file that is gone to its end and closes it. If reading is to stop, it leaves what the next start finds.
 func (r *reader) finish(ctx context.Context, fl *file) error {
 	for {
+		if r.stopped() && r.keepsRest(fl) {
+			return nil
+		}
 		n, err := fl.f.ReadAt(r.buf, fl.pos)
 		h := open
 		if errors.Is(err, io.EOF) {

@@ -282,6 +282,8 @@ func (s fileState) check() error {
 		return errors.New("bad fingerprint")
 	case s.Pos < 0 || s.Pos > maxFileSize:
 		return fmt.Errorf("position %d", s.Pos)
+	case s.TailLen < 0 || s.TailLen > tailSize || int64(s.TailLen) > s.Pos:
+		return fmt.Errorf("%d bytes before position %d", s.TailLen, s.Pos)
 	case s.Cutting && s.Last == (ulid.ULID{}):
 		return errors.New("a record goes on that never began")
 	}

@@ -177,6 +177,8 @@ func (r *reader) feed(ctx context.Context, l *lane, data []byte, h horizon) (use
 		n, full, err := r.asm.add(l, data[used:], h)
 		used += n
 		l.pos += int64(n)
+		l.tail = append(l.tail, data[max(used-n, used-tailSize):used]...)
+		l.tail = append(l.tail[:0], l.tail[max(0, len(l.tail)-tailSize):]...)
 		if err != nil {
 			return used, err
 		}
@@ -360,6 +362,9 @@ func (r *reader) readStream(ctx context.Context, name string, in func() (io.Read
 		return err
 	}
 	for r.streams > 0 {
+		if r.stopped() { // a chunk may be ready as well, each time
+			return r.endStreams(ctx, s)
+		}
 		t := time.NewTimer(r.untilAged(r.wait.poll))
 		select {
 		case c := <-r.chunks:
@@ -367,8 +372,6 @@ func (r *reader) readStream(ctx context.Context, name string, in func() (io.Read
 		case <-t.C:
 			err = r.settleStream(ctx, s, quiet)
 		case <-r.stop:
-			t.Stop()
-			return r.endStreams(ctx, s)
 		case <-ctx.Done():
 			err = context.Cause(ctx)
 		}

@@ -77,6 +77,24 @@ func kinOf(base, name string) kin {
 	return stranger
 }
 
+// kinOf compares the name of a neighbor with that of the file where the path leads. A link may lead from file to file: to one for each day
+// (app.log to app-2026-11-22.log), or to one for each start of a container (Kubernetes' 0.log, 1.log).
+func (p *path) kinOf(base, name string) kin {
+	k := kinOf(base, name)
+	if k != stranger || name == base || p.real == "" || p.real == filepath.Clean(p.name) {
+		return k
+	}
+	const digits = "0123456789"
+	ext, other := strings.TrimLeft(base, digits), strings.TrimLeft(name, digits)
+	switch numbered := len(ext) < len(base) && len(other) < len(name) && ext != "" && ext[0] == '.'; {
+	case numbered && other == ext:
+		return former
+	case numbered:
+		return kinOf("0"+ext, "0"+other)
+	}
+	return kinOf(filepath.Base(p.name), name)
+}
+
 // stamp tells whether s is a separator and a number or a time.
 func stamp(s string) bool {
 	return len(s) > 1 && strings.ContainsAny(s[:1], ".-_") && strings.ContainsAny(s, "0123456789") &&
@@ -112,7 +130,7 @@ func (p *path) neighbors() (all []neighbor, err error) {
 	for _, n := range names {
 		name := filepath.Join(dir, n)
 		if info, err := os.Lstat(name); err == nil && info.Mode().IsRegular() {
-			all = append(all, neighbor{name, info, kinOf(base, n)})
+			all = append(all, neighbor{name, info, p.kinOf(base, n)})
 		}
 	}
 	slices.SortStableFunc(all, func(a, b neighbor) int { return a.info.ModTime().Compare(b.info.ModTime()) })
@@ -178,7 +196,8 @@ func (r *reader) readMissed(p *path, n neighbor) error {
 		if s.PrintLen == printSize && fl.printLen == printSize {
 			_, sum = fingerprint(fl.f, printSize)
 		}
-		return s.Path == p.name && sum != "" && sum == s.Print
+		same := s.TailLen > 0 && fl.info.Size() >= s.Pos && s.begins(fl) && s.goesOn(fl.f)
+		return s.Path == p.name && (same || sum != "" && sum == s.Print)
 	}
 	copied := slices.ContainsFunc(r.rotated, func(o *rotated) bool { return known(o.fileState) }) ||
 		slices.ContainsFunc(r.files, func(o *file) bool { return known(o.state()) })
@@ -253,7 +272,7 @@ func (r *reader) findRotated() {
 func (r *reader) findState(p *path, s fileState) {
 	fl, name := r.search(p, s)
 	switch {
-	case fl == nil && p.cur != nil && p.cur.number == s.Number && r.readCopy(p, s): // it was truncated
+	case fl == nil && !s.Done && (s.TailLen > 0 || p.cur != nil && p.cur.number == s.Number) && r.readCopy(p, s): // it was truncated
 	case fl == nil && s.Done:
 		r.cfg.Logger.Info("a rotated file that was read to its end is gone", "file", s.Path, "position", s.Pos)
 	case fl == nil:
@@ -307,6 +326,11 @@ func (r *reader) readCopy(p *path, s fileState) bool {
 	if s.PrintLen == 0 {
 		return s.Pos == 0
 	}
+	for _, fl := range slices.Clone(r.files) { // one copy may have been written over another
+		if fl.copied && fl.from == p && !fl.state().is(fl) {
+			r.drop(fl)
+		}
+	}
 	all, _ := p.neighbors() // what is not found is told
 	for _, n := range all {
 		if n.kin != former || n.info.Size() < s.Pos || n.info.ModTime().UnixNano() < s.Modified || r.followed(n.info) {
@@ -317,11 +341,12 @@ func (r *reader) readCopy(p *path, s fileState) bool {
 			continue
 		}
 		known := slices.ContainsFunc(r.rotated, func(o *rotated) bool { return o.Path == p.name && o.is(fl) })
-		if length, sum := fingerprint(fl.f, s.PrintLen); known || length != s.PrintLen || sum != s.Print {
+		if known || !s.begins(fl) || !s.goesOn(fl.f) {
 			fl.f.Close() // read only: nothing can be lost
 			continue
 		}
-		r.reopen(p, fl, fileState{Path: s.Path, Pos: s.Pos, Last: s.Last, Cutting: s.Cutting}, n.name)
+		fl.copied = true
+		r.reopen(p, fl, fileState{Path: s.Path, Pos: s.Pos, TailLen: s.TailLen, Tail: s.Tail, Last: s.Last, Cutting: s.Cutting}, n.name)
 		return true
 	}
 	return false
