@@ -250,6 +250,8 @@ type path struct {
 	cur  *file  // nil: there is none
 	told string // the last trouble with it
 
+	others os.FileInfo // a file that is behind it, and was rotated away from another path
+
 	since   time.Time       // when the last file that is known of it was modified; zero: there was none before cur
 	ignored map[string]bool // files beside it that were told and are not read
 }
@@ -384,6 +386,10 @@ func (r *reader) look(ctx context.Context) error {
 		}
 		if !info.Mode().IsRegular() {
 			r.tell(p, "cannot follow file, waiting for another", fmt.Errorf("%s is not a regular file", p.name))
+			continue
+		}
+		if r.another(p, info) {
+			r.tell(p, "a file is not read twice", errors.New("it was rotated away from another path that is followed: leave out the names that rotated files have"))
 			continue
 		}
 		if p.cur, err = r.open(p.name, p); err != nil {

@@ -149,6 +149,29 @@ type neighbor struct {
 	kin  kin
 }
 
+// another tells whether the file behind a path was rotated away from another one, as app.log.1 from app.log where app.log* was named: then it is read as that.
+func (r *reader) another(p *path, info os.FileInfo) bool {
+	if p.others != nil && os.SameFile(p.others, info) {
+		return true
+	}
+	is := slices.ContainsFunc(r.files, func(fl *file) bool { return fl.from != p && !fl.gone.IsZero() && os.SameFile(fl.info, info) }) ||
+		slices.ContainsFunc(r.rotated, func(o *rotated) bool { return o.Path != p.name && o.info != nil && os.SameFile(o.info, info) })
+	if !is && len(r.idle) > 0 { // or it is about to be found
+		if fl, err := openFile(p.name, p.name); err == nil {
+			followed := func(name string) bool {
+				return name != p.name && slices.ContainsFunc(r.paths, func(q *path) bool { return q.name == name })
+			}
+			mine := slices.ContainsFunc(r.idle, func(s fileState) bool { return s.Path == p.name && s.is(fl) })
+			is = !mine && slices.ContainsFunc(r.idle, func(s fileState) bool { return followed(s.Path) && s.is(fl) })
+			fl.f.Close() // read only: nothing can be lost
+		}
+	}
+	if is {
+		p.others = info
+	}
+	return is
+}
+
 // missed opens what was rotated away from a path before it was ever read under it.
 func (r *reader) missed(p *path) {
 	if p.since.IsZero() {

@@ -257,3 +257,34 @@ func TestRotatedFileGoneIsForgotten(t *testing.T) {
 		t.Errorf("%+v, %+v", s, w.states())
 	}
 }
+
+// TestRotatedNamesAreFollowed follows app.log* as a shell makes names of it: what was app.log is not read again as app.log.1.
+func TestRotatedNamesAreFollowed(t *testing.T) {
+	w := newFollowing(t)
+	w.cfg.Inputs.Files = append(w.cfg.Inputs.Files, w.name+".1")
+	w.write(w.name+".1", "before\n")
+	w.write(w.name, "one\n")
+	w.begin()
+	want := []string{"before", "one"}
+	w.await(want...)
+	for i := range 4 {
+		if i == 2 {
+			w.end()
+		}
+		w.write(w.name, fmt.Sprint("more ", i, "\n"))
+		w.rename(w.name+".1", w.name+".2")
+		w.rename(w.name, w.name+".1")
+		w.write(w.name, fmt.Sprint("new ", i, "\n"))
+		want = append(want, fmt.Sprint("more ", i), fmt.Sprint("new ", i))
+		if i == 2 {
+			w.begin()
+		}
+		w.await(want...)
+	}
+	waitFor(t, func() bool { return strings.Contains(w.log.String(), "not read twice") })
+	w.end()
+	w.begin()
+	w.write(w.name, "end\n")
+	w.await(append(want, "end")...)
+	w.end()
+}
