@@ -59,6 +59,12 @@ func (c *Compactor) Away() (names []string) {
 	return names
 }
 
+// answers tells whether a copy can be read, though one of its objects cannot: its store has found that damaged, and breaks off.
+func (c *Compactor) answers(ctx context.Context, i int) bool {
+	_, err := c.cfg.Copies[i].Get(ctx, clockKey, 0, make([]byte, 1))
+	return err == nil || errors.Is(err, objstore.ErrNotFound) || errors.Is(err, io.ErrUnexpectedEOF)
+}
+
 // noteBadCopy takes down that a copy of a segment is damaged and another one is not.
 func (c *Compactor) noteBadCopy(s *Segment, err error) {
 	c.report.badCopy(s)

@@ -48,7 +48,7 @@ func (c *Compactor) fromCopies(ctx context.Context, s *Segment, read func(Copy) 
 				return nil
 			case ctx.Err() != nil:
 				return fmt.Errorf("read %s: %w", s.Key(), ctx.Err())
-			case segment.IsDamage(err), errors.Is(err, io.ErrUnexpectedEOF):
+			case segment.IsDamage(err), errors.Is(err, io.ErrUnexpectedEOF), !errors.Is(err, objstore.ErrNotFound) && c.answers(ctx, i):
 				damage = fmt.Errorf("in %s: %w", c.cfg.Copies[i].Name, err)
 			case errors.Is(err, objstore.ErrNotFound):
 			default:

@@ -85,6 +85,10 @@ func (c *Compactor) repair(ctx context.Context, o found, deep bool) error {
 				continue
 			case errors.Is(err, objstore.ErrNotFound):
 				continue // it has been deleted meanwhile, which is not for us to undo
+			case c.answers(ctx, i):
+				damage = err
+				bad |= 1 << i
+				continue
 			default:
 				c.leave(i, err)
 				return fmt.Errorf("repair %s: %w", o.key, err)

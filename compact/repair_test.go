@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oklog/ulid/v2"
+
 	"oklog/objstore"
 	"oklog/objstore/buckettest"
 	"oklog/objstore/buckettest/servers"
@@ -430,5 +432,37 @@ func TestRepairOnServers(t *testing.T) {
 	}
 	if n == (segment.Name{}) {
 		t.Error("no segment was damaged: the test tests little")
+	}
+}
+
+// An object that its store does not read any more, as it found it damaged, is a damaged copy: the bucket is as good as before.
+func TestRepairOfWhatCannotBeRead(t *testing.T) {
+	w := newWorld(t, 1, 2)
+	var keys []string
+	for i := range 5 {
+		keys = append(keys, w.put("web", 3, w.records("web", 30, day0.Add(time.Duration(i)*time.Hour), time.Minute))...)
+	}
+	bad, put := keys[1], false
+	cfg := w.config()
+	cfg.Copies[0].Bucket = &buckettest.Faulty{Next: w.copies[0], Hook: func(c buckettest.Call) (f buckettest.Fault) {
+		if c.Op == buckettest.Put && c.Key == bad {
+			put = true
+		}
+		if c.Op == buckettest.Get && c.Key == bad && !put {
+			f.Err = errCrash
+		}
+		return f
+	}}
+	var found []string
+	v, err := w.compactor(cfg).Verify(context.Background(), ulid.ULID{}, segment.MakeID(segment.MaxTime, 0, 0), func(where string, err error) { found = append(found, where) })
+	if err != nil || v.Copies != 2*len(keys)-1 || len(found) != 1 || !strings.HasPrefix(found[0], bad) {
+		t.Errorf("verify: %+v, %q, %v", v, found, err)
+	}
+	if r, err := w.compactor(cfg).Run(context.Background()); err != nil || len(r.Away) > 0 || r.BadCopies != 1 || r.Merges == 0 {
+		t.Errorf("compact: %+v, %v", r, err)
+	}
+	w.check(w.copies[1], "compacted")
+	if r, err := w.compactor(cfg).Repair(context.Background(), true); err != nil || r.Replaced != 1 || r.Copied != 1 || !put {
+		t.Errorf("repair: %+v, %v", r, err)
 	}
 }

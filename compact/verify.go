@@ -137,6 +137,9 @@ func (v *verifier) segment(ctx context.Context, s *Segment) {
 		case errors.Is(err, io.ErrUnexpectedEOF):
 			v.found(where, fmt.Errorf("%w: it is shorter than listed", segment.ErrCorrupt))
 			continue
+		case err != nil && ctx.Err() == nil && c.answers(ctx, i):
+			v.found(where, fmt.Errorf("it cannot be read: %w", err))
+			continue
 		case err != nil:
 			v.leave(ctx, i, err)
 			continue

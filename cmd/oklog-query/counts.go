@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -84,7 +85,9 @@ const (
 )
 
 func (t *top) parse(c *cli.Context) (err error) {
-	t.text = c.String("top")
+	if t.text = c.String("top"); t.text == "" {
+		return errors.New("--top is empty: name a field, such as --top status")
+	}
 	if t.field, err = where.ParsePath(t.text); err != nil {
 		return fmt.Errorf("--top %s: %w", t.text, err)
 	}

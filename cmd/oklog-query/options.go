@@ -357,7 +357,7 @@ func (opts *options) parseShow(c *cli.Context) error {
 	switch {
 	case c.String("histogram") != "" && c.String("top") != "":
 		return errors.New("--histogram and --top are different questions: ask one after the other")
-	case c.String("top") != "":
+	case c.IsSet("top"):
 		opts.show = showTop
 		return opts.top.parse(c)
 	case c.String("histogram") != "":

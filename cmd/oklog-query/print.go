@@ -188,7 +188,7 @@ func printStats(w io.Writer, opts options, ans *query.Answer) {
 	row("segments", "%d listed, %d in range, %d opened", s.Segments.Listed, s.Segments.InRange, s.Segments.Opened)
 	row("unflushed", "%d batches of %s, %d in range", s.Segments.Hot, size(s.Requests.Hot), s.Segments.HotUsed)
 	row("filters", "%s", filters(opts, ans))
-	left := s.Blocks.Total - s.Blocks.OutOfRange - s.Blocks.Replaced - s.Blocks.Pruned - s.Blocks.Read
+	left := max(0, s.Blocks.Total-s.Blocks.OutOfRange-s.Blocks.Replaced-s.Blocks.Pruned-s.Blocks.Read) // for context, blocks are read again
 	row("blocks", "%d: %d out of range, %d replaced by compacted ones, %d pruned by filters, %d read (%d of them matched), %d not needed",
 		s.Blocks.Total, s.Blocks.OutOfRange, s.Blocks.Replaced, s.Blocks.Pruned, s.Blocks.Read, s.Blocks.Matched, left)
 	row("records", "%d scanned, %d found, %d duplicates removed, %d pieces", s.Records.Scanned, s.Records.Found, s.Records.Duplicates, s.Records.Pieces)

@@ -91,6 +91,9 @@ var _ backend = (*remote)(nil)
 func openRemote(cfg client.Config) (*remote, error) {
 	c, err := client.New(cfg)
 	if err != nil {
+		if errors.Is(err, client.ErrAuthorities) {
+			return nil, fmt.Errorf("--server-ca: %w", err)
+		}
 		return nil, fmt.Errorf("--server: %w", err)
 	}
 	return &remote{c}, nil
@@ -222,6 +225,13 @@ func explainServer(err error) error {
 		return fmt.Errorf("%w (--token-file)", err)
 	case errors.Is(err, client.ErrUntrusted):
 		return fmt.Errorf("%w (--server-ca)", err)
+	}
+	if p, ok := errors.AsType[*query.ParamError](err); ok {
+		for param, flag := range map[string]string{"max-bytes": "--max-bytes", "step": "--histogram"} {
+			if p.Param == param && !strings.Contains(err.Error(), flag) {
+				return fmt.Errorf("%w (%s)", err, flag)
+			}
+		}
 	}
 	return err
 }

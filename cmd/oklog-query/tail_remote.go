@@ -150,7 +150,7 @@ func (f *remoteTail) once(ctx context.Context) error {
 		}
 		id := e.Record.ID
 		if again && id.Compare(end) > 0 { // what was shown before comes first, unless there is too much behind it
-			f.told.tell("oklog-query: records between %s and %s may be missing here: search for them with --from and --to", end, id)
+			f.told.tell("records between %s and %s may be missing here: search for them with --from and --to", end, id)
 		}
 		again = again && id.Compare(end) < 0
 		if !f.shown.add(id) {

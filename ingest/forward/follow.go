@@ -298,11 +298,16 @@ func (r *reader) follow(ctx context.Context) error {
 			checked = time.Now()
 		}
 		more := false
+		older := map[*path]bool{} // there is more to read of a file that was behind it before
 		for _, fl := range slices.Clone(r.files) {
+			if older[fl.from] {
+				continue
+			}
 			m, err := r.readMore(ctx, fl)
 			if err != nil {
 				return err
 			}
+			older[fl.from] = m && !fl.gone.IsZero()
 			more = more || m
 		}
 		for _, s := range streams {

@@ -31,6 +31,8 @@ var (
 	ErrRefused = errors.New("refused")
 	// ErrUntrusted says that nobody known vouches for the server's certificate.
 	ErrUntrusted = errors.New("not trusted")
+	// ErrAuthorities says that Config.CA is not a file of certificates.
+	ErrAuthorities = errors.New("read authorities")
 	// ErrCut says that an answer ended before its end.
 	ErrCut = errors.New("the answer was cut off")
 	// ErrForeign says that what answers is no oklog server.
@@ -85,11 +87,11 @@ func New(cfg Config) (*Client, error) {
 	if cfg.CA != "" {
 		pem, err := os.ReadFile(cfg.CA)
 		if err != nil {
-			return nil, fmt.Errorf("read authorities: %w", err)
+			return nil, fmt.Errorf("%w: %w", ErrAuthorities, err)
 		}
 		tr.TLSClientConfig.RootCAs = x509.NewCertPool()
 		if !tr.TLSClientConfig.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("read authorities: there is no certificate in %s", cfg.CA)
+			return nil, fmt.Errorf("%w: there is no certificate in %s", ErrAuthorities, cfg.CA)
 		}
 	}
 	return &Client{cfg: cfg, base: strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(u.String(), "/"), "/api/v1"), "/"), http: &http.Client{Transport: tr, CheckRedirect: func(*http.Request, []*http.Request) error {

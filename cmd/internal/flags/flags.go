@@ -16,6 +16,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
 
 	"oklog/ingest/stream"
 	"oklog/objstore"
@@ -183,9 +184,13 @@ func Logger(c *cli.Context, w io.Writer) (*slog.Logger, error) {
 	if c.Bool("log-json") {
 		return slog.New(slog.NewJSONHandler(w, opts)), nil
 	}
+	format := time.TimeOnly
+	if file, ok := w.(*os.File); ok && !term.IsTerminal(int(file.Fd())) {
+		format = time.RFC3339 // who reads a file wants to know of which day it is
+	}
 	opts.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
 		if a.Key == slog.TimeKey && len(groups) == 0 {
-			a.Value = slog.StringValue(a.Value.Time().Format(time.TimeOnly))
+			a.Value = slog.StringValue(a.Value.Time().Format(format))
 		}
 		return a
 	}
