@@ -298,16 +298,22 @@ func (r *reader) follow(ctx context.Context) error {
 			checked = time.Now()
 		}
 		more := false
-		older := map[*path]bool{} // there is more to read of a file that was behind it before
+		// Of a file that was behind a path before there may be more to read, and what comes after it has later IDs.
+		unread, last := map[*path]bool{}, map[*path]uint64{}
 		for _, fl := range slices.Clone(r.files) {
-			if older[fl.from] {
+			if unread[fl.from] {
 				continue
+			}
+			if ms := last[fl.from]; ms > 0 && r.times == nil {
+				fl.minter.After(ms)
 			}
 			m, err := r.readMore(ctx, fl)
 			if err != nil {
 				return err
 			}
-			older[fl.from] = m && !fl.gone.IsZero()
+			if !fl.gone.IsZero() {
+				unread[fl.from], last[fl.from] = m, max(last[fl.from], fl.last.Time())
+			}
 			more = more || m
 		}
 		for _, s := range streams {

@@ -3,7 +3,9 @@ package forward
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -287,4 +289,53 @@ func TestRotatedNamesAreFollowed(t *testing.T) {
 	w.write(w.name, "end\n")
 	w.await(append(want, "end")...)
 	w.end()
+}
+
+// TestRotatedInOrder: what is in a file that was rotated away, or in the copy of one that was truncated, has earlier IDs than what came after it.
+func TestRotatedInOrder(t *testing.T) {
+	for _, down := range []bool{true, false} {
+		for _, truncated := range []bool{false, true} {
+			w := newFollowing(t)
+			var away atomic.Bool
+			w.p.refuse = func(int) error {
+				if away.Load() {
+					return errAway
+				}
+				return nil
+			}
+			w.cfg.Mode = Durable
+			want := numberedLines(0, 1)
+			w.writeLines(want)
+			w.begin()
+			w.await(want...)
+			if down {
+				w.end()
+			} else {
+				away.Store(true)
+				w.writeLines(numberedLines(1, 2))
+				waitFor(t, func() bool { return w.f.Stats().Records == 2 })
+			}
+			want = numberedLines(0, 120_000) // several buffers
+			w.writeLines(want[max(1, int(w.f.Stats().Records)):80_000])
+			if truncated {
+				w.copyTruncate()
+			} else {
+				w.rename(w.name, w.name+".1")
+			}
+			w.writeLines(want[80_000:])
+			if down {
+				w.begin()
+			}
+			away.Store(false)
+			waitFor(t, func() bool { w.p.mu.Lock(); defer w.p.mu.Unlock(); return w.f.Stats().Acked >= int64(len(want)-1) })
+			w.end()
+			if have := texts(t, w.p.records(t)); !slices.Equal(have, want) {
+				i := 0
+				for i < min(len(have), len(want)) && have[i] == want[i] {
+					i++
+				}
+				t.Errorf("down %v, truncated %v: %d of %d records, the first other one is %d: %.40q", down, truncated, len(have), len(want), i, have[min(i, len(have)-1)])
+			}
+		}
+	}
 }
