@@ -23,6 +23,8 @@ import (
 type Config struct {
 	Bucket objstore.Bucket
 	Hot    Hot // nil: only what is in the bucket
+	// HotMayFail has queries answered without what Hot cannot tell, as partial answers (ErrHotAway). Else they fail.
+	HotMayFail bool
 	// Copies are the buckets that Bucket reads from, where it stands for several: each is asked by itself for what
 	// is damaged in the one that Bucket chose.
 	Copies []objstore.Bucket

@@ -65,6 +65,10 @@ func (r *run) holdHot(ctx context.Context) (_ *held, err error) {
 	var sift func(*source) bool // set when there is no room for all
 	n := 0
 	for body, err := range r.e.cfg.Hot.Unflushed(ctx, r.q.Topic) {
+		if err != nil && r.e.cfg.HotMayFail && ctx.Err() == nil {
+			r.ans.note(Problem{Err: fmt.Errorf("%w: %w", ErrHotAway, err)})
+			break
+		}
 		if err != nil {
 			return nil, fmt.Errorf("query: %w", err)
 		}

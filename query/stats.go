@@ -19,6 +19,8 @@ var (
 	ErrGone = errors.New("listed but not there")
 	// ErrHotTooLarge says that there are more unflushed records than may be held in memory.
 	ErrHotTooLarge = errors.New("more unflushed records than may be held in memory")
+	// ErrHotAway says that not all unflushed records could be read.
+	ErrHotAway = errors.New("unflushed records cannot be read")
 	// ErrTimeLimit says that a server has ended the query: it had run for as long as it may.
 	ErrTimeLimit = errors.New("ended at the time limit of a query")
 )

@@ -80,11 +80,15 @@ const topicsAtOnce = 16
 func Topics(ctx context.Context, b objstore.Bucket, now time.Time, hot ...HotTopics) iter.Seq2[TopicInfo, error] {
 	return func(yield func(TopicInfo, error) bool) {
 		var fresh []string
+		var lacks error // objstore.ErrIncomplete: what else there is counts
 		for _, h := range hot {
 			names, err := h.Topics(ctx)
-			if err != nil {
+			if err != nil && ctx.Err() != nil {
 				yield(TopicInfo{}, err)
 				return
+			}
+			if err != nil {
+				lacks = fmt.Errorf("%w: %w", objstore.ErrIncomplete, err)
 			}
 			for _, name := range names {
 				if segment.CheckTopic(name) == nil {
@@ -96,7 +100,6 @@ func Topics(ctx context.Context, b objstore.Bucket, now time.Time, hot ...HotTop
 		fresh = slices.Compact(fresh)
 
 		var group []TopicInfo
-		var lacks error // objstore.ErrIncomplete: what else there is counts
 		// show yields what was gathered.
 		show := func() error {
 			var all errgroup.Group

@@ -133,7 +133,7 @@ var kinds = []struct {
 	word string
 	err  error
 }{
-	{"foreign", ErrForeign}, {"gone", ErrGone}, {"unflushed", ErrHotTooLarge}, {"bucket", objstore.ErrIncomplete}, {"sources", ErrManySources}, {"time", ErrTimeLimit},
+	{"foreign", ErrForeign}, {"gone", ErrGone}, {"unflushed", ErrHotTooLarge}, {"stream", ErrHotAway}, {"bucket", objstore.ErrIncomplete}, {"sources", ErrManySources}, {"time", ErrTimeLimit},
 }
 
 // wireProblem is a Problem as JSON.

@@ -85,7 +85,7 @@ func TestHistogram(t *testing.T) {
 	}
 	for args2, want := range map[string]string{
 		"--histogram=x":   "oklog-query: --histogram=x: want a step like 10s, 5m or 1d, or none\n",
-		"--histogram=1ms": "oklog-query: --step 1ms: the records lie further apart than 10000 steps: want a longer step, or a shorter range (--from, --to)\n",
+		"--histogram=1ms": "oklog-query: --histogram=1ms: the records lie further apart than 10000 steps: want a longer step, or a shorter range (--from, --to)\n",
 	} {
 		if _, errs, code := call(t, append(slices.Clone(args), args2)...); errs != want || code != exitTrouble {
 			t.Errorf("%s: have %s(%d)", args2, errs, code)

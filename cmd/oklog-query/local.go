@@ -50,7 +50,7 @@ func openLocal(ctx context.Context, opts options, logger *slog.Logger) (_ *local
 		if l.stream, err = stream.Connect(ctx, *opts.stream); err != nil {
 			return nil, err
 		}
-		cfg.Hot = hot(l.stream, logger)
+		cfg.Hot, cfg.HotMayFail = hot(l.stream, logger), true
 	}
 	if l.engine, err = query.New(cfg); err != nil {
 		return nil, err

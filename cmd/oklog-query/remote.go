@@ -226,12 +226,15 @@ func explainServer(err error) error {
 	case errors.Is(err, client.ErrUntrusted):
 		return fmt.Errorf("%w (--server-ca)", err)
 	}
-	if p, ok := errors.AsType[*query.ParamError](err); ok {
-		for param, flag := range map[string]string{"max-bytes": "--max-bytes", "step": "--histogram"} {
-			if p.Param == param && !strings.Contains(err.Error(), flag) {
-				return fmt.Errorf("%w (%s)", err, flag)
-			}
+	p, ok := errors.AsType[*query.ParamError](err)
+	switch {
+	case ok && p.Param == "step": // it has another name here
+		if rest, local := strings.CutPrefix(err.Error(), "--step "); local {
+			return errors.New("--histogram=" + rest)
 		}
+		return fmt.Errorf("%w (--histogram)", err)
+	case ok && p.Param == "max-bytes" && !strings.Contains(err.Error(), "--max-bytes"):
+		return fmt.Errorf("%w (--max-bytes)", err)
 	}
 	return err
 }

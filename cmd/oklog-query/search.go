@@ -243,7 +243,7 @@ func explain(err error) error {
 		return fmt.Errorf("the query would read %s or more (%d segments are in the range), and --max-bytes is %s: raise it, or ask for less with --from, --to and a longer pattern", size(e.Bytes), e.Segments, size(e.Max))
 	}
 	if errors.Is(err, stream.ErrUnavailable) {
-		return fmt.Errorf("%w: repeat it, or leave out --nats to search what is flushed", err)
+		return fmt.Errorf("%w: repeat it, or leave out --nats (or say --nats '') to search what is flushed", err)
 	}
 	return explainServer(err)
 }

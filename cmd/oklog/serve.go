@@ -354,6 +354,7 @@ func newRunner(cfg query.Config, follow tail.Config, b *open.Opened, nats *strea
 	if nats != nil {
 		hot := unflushed.Records{Stream: nats, Unavailable: func(err error) error { return &api.UnavailableError{Err: err} }}
 		cfg.Hot, t.hot = hot, []query.HotTopics{hot}
+		cfg.HotMayFail = true // without NATS there is what is flushed
 	}
 	engine, err := query.New(cfg)
 	if err != nil {
@@ -363,7 +364,7 @@ func newRunner(cfg query.Config, follow tail.Config, b *open.Opened, nats *strea
 	if nats == nil {
 		return engine, parts, nil
 	}
-	cfg.MaxBytes = leastBlocks
+	cfg.MaxBytes, cfg.HotMayFail = leastBlocks, false // tails ask again
 	small, err := query.New(cfg)
 	if err != nil {
 		return nil, api.Parts{}, err
