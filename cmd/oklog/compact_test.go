@@ -632,3 +632,20 @@ func TestAgeText(t *testing.T) {
 		}
 	}
 }
+
+// Who asks for errors alone, as in a crontab, is not told each time of what is there and no error.
+func TestCompactIsQuiet(t *testing.T) {
+	paths, buckets := folders(t, 1)
+	fill(t, buckets, "web", 10, ago(0), ago(0))
+	if err := os.WriteFile(filepath.Join(paths[0], "web", "notes.txt"), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, errs := succeeds(t, with(buckets, "compact", "--log-level", "error")...)
+	if errs != "" {
+		t.Errorf("it says %q", errs)
+	}
+	_, errs = succeeds(t, with(buckets, "compact", "--log-level", "warn")...)
+	if !strings.Contains(errs, "belongs to no segment") {
+		t.Errorf("it says %q", errs)
+	}
+}
