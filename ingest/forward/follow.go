@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -176,8 +177,20 @@ func (r *reader) open(name string, p *path) (*file, error) {
 		r.rotated = slices.Delete(r.rotated, i, i+1)
 	} else {
 		fl.fresh = true
+		r.warnPacked(fl)
 	}
 	return fl, r.begin(fl, s)
+}
+
+// warnPacked says that a file is no text, which some shell's wildcard may have named.
+func (r *reader) warnPacked(fl *file) {
+	head := make([]byte, 6)
+	n, _ := fl.f.ReadAt(head, 0) // what is wrong with it shows when it is read
+	for magic, with := range map[string]string{"\x1f\x8b": "zcat", "\x28\xb5\x2f\xfd": "zstdcat", "BZh": "bzcat", "\xfd7zXZ\x00": "xzcat"} {
+		if bytes.HasPrefix(head[:n], []byte(magic)) {
+			r.cfg.Logger.Warn("the file is compressed, and forwarded as it is: forward what "+with+" prints instead", "file", fl.path)
+		}
+	}
 }
 
 // begin makes an open file one of those that are read.

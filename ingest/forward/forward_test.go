@@ -850,3 +850,13 @@ func (c *chopper) Read(b []byte) (int, error) {
 	c.rest = c.rest[n:]
 	return n, nil
 }
+
+// TestCompressedInput forwards what is compressed as it is, and says so: it may be what a wildcard named.
+func TestCompressedInput(t *testing.T) {
+	var log bytes.Buffer
+	p := newRecorder()
+	run(t, Config{Inputs: Inputs{Files: []string{writeFile(t, "\x1f\x8b\x08 and so on\n"), writeFile(t, "text\n")}}, Publisher: p, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	if len(p.records(t)) != 2 || strings.Count(log.String(), "zcat") != 1 {
+		t.Errorf("%d records:\n%s", len(p.records(t)), &log)
+	}
+}

@@ -1,8 +1,8 @@
 package forward
 
 import (
-	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 )
 
@@ -24,7 +24,7 @@ type notice struct {
 func (o *notice) add(log *slog.Logger, input string, text []byte, why func() string) {
 	if o.n++; o.n == 1 {
 		o.input, o.why = input, why()
-		o.text = fmt.Sprintf("%q", text[:min(len(text), showText)])
+		o.text = strings.ToValidUTF8(string(text[:min(len(text), showText)]), "?") // the logger quotes it
 		if len(text) > showText {
 			o.text += "..."
 		}
