@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,20 +20,19 @@ func TestMoveReadsWrongly(t *testing.T) {
 	keys := w.topicOfDays("web", 12)
 	before := keysOf(t, w.copies[0])
 	w.setPolicy(10*oneDay, nil)
-	wrong := func() (Config, *int) {
-		cfg, n := w.config(), 0
+	wrong := func() (Config, *atomic.Int64) {
+		cfg, n := w.config(), new(atomic.Int64)
 		cfg.Copies[0].Bucket = &buckettest.Faulty{Next: w.copies[0], Hook: func(c buckettest.Call) buckettest.Fault {
 			if c.Op != buckettest.Get || !strings.HasSuffix(c.Key, keys[10]) && !strings.HasSuffix(c.Key, keys[11]) {
 				return buckettest.Fault{}
 			}
-			n++
-			return buckettest.Fault{Flip: n == 1}
+			return buckettest.Fault{Flip: n.Add(1) == 1}
 		}}
-		return cfg, &n
+		return cfg, n
 	}
 	cfg, n := wrong()
-	if _, err := w.compactor(cfg).Run(context.Background()); err == nil || *n == 0 {
-		t.Fatalf("%d reads, error %v", *n, err)
+	if _, err := w.compactor(cfg).Run(context.Background()); err == nil || n.Load() == 0 {
+		t.Fatalf("%d reads, error %v", n.Load(), err)
 	}
 	if r, err := w.compactor(w.config()).Run(context.Background()); err != nil {
 		t.Fatalf("%v %v", r, err)
@@ -48,8 +48,8 @@ func TestMoveReadsWrongly(t *testing.T) {
 			}
 		}
 	}
-	if len(all) == 0 || *n == 0 || failed == 0 {
-		t.Fatalf("%d in the trash, %d reads, %d failed", len(all), *n, failed)
+	if len(all) == 0 || n.Load() == 0 || failed == 0 {
+		t.Fatalf("%d in the trash, %d reads, %d failed", len(all), n.Load(), failed)
 	}
 	after := keysOf(t, w.copies[0])
 	for _, k := range keys {
@@ -133,20 +133,20 @@ func TestReplacedMeanwhileIsNoDamage(t *testing.T) {
 	w.clock.advance(20 * time.Minute)
 	w.run(cfg) // replaces that, too
 	w.clock.advance(90 * time.Minute)
-	gets := 0
+	var gets atomic.Int64
 	slow := w.config()
 	slow.Target = cfg.Target
 	slow.Copies[0].Bucket = hooked{w.copies[0], func(op buckettest.Op, key string) {
 		if op == buckettest.Get && key == made {
-			if gets++; gets == 2 { // it is being read back
+			if gets.Add(1) == 2 { // it is being read back
 				w.run(cfg)
 				w.run(cfg)
 			}
 		}
 	}}
 	r, err := w.compactor(slow).Run(context.Background())
-	if err != nil || !r.Sound() || gets < 2 {
-		t.Errorf("%v %v, %d reads: damaged copies %d", r, err, gets, r.BadCopies)
+	if err != nil || !r.Sound() || gets.Load() < 2 {
+		t.Errorf("%v %v, %d reads: damaged copies %d", r, err, gets.Load(), r.BadCopies)
 	}
 	w.check(w.copies[0], "after")
 }

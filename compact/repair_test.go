@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -442,13 +443,14 @@ func TestRepairOfWhatCannotBeRead(t *testing.T) {
 	for i := range 5 {
 		keys = append(keys, w.put("web", 3, w.records("web", 30, day0.Add(time.Duration(i)*time.Hour), time.Minute))...)
 	}
-	bad, put := keys[1], false
+	bad := keys[1]
+	var put atomic.Bool
 	cfg := w.config()
 	cfg.Copies[0].Bucket = &buckettest.Faulty{Next: w.copies[0], Hook: func(c buckettest.Call) (f buckettest.Fault) {
 		if c.Op == buckettest.Put && c.Key == bad {
-			put = true
+			put.Store(true)
 		}
-		if c.Op == buckettest.Get && c.Key == bad && !put {
+		if c.Op == buckettest.Get && c.Key == bad && !put.Load() {
 			f.Err = errCrash
 		}
 		return f
@@ -462,7 +464,7 @@ func TestRepairOfWhatCannotBeRead(t *testing.T) {
 		t.Errorf("compact: %+v, %v", r, err)
 	}
 	w.check(w.copies[1], "compacted")
-	if r, err := w.compactor(cfg).Repair(context.Background(), true); err != nil || r.Replaced != 1 || r.Copied != 1 || !put {
+	if r, err := w.compactor(cfg).Repair(context.Background(), true); err != nil || r.Replaced != 1 || r.Copied != 1 || !put.Load() {
 		t.Errorf("repair: %+v, %v", r, err)
 	}
 }
