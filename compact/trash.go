@@ -121,16 +121,18 @@ func (c *Compactor) place(ctx context.Context, i int, from, to string, size int6
 		err = c.copyObject(ctx, i, from, size, i, to, found{name: &n}.check)
 	}
 	if err == nil && size > inMemory {
-		if err = c.sound(ctx, i, to, n, size); segment.IsDamage(err) && vacant {
-			err = errors.Join(err, c.deleteKey(ctx, to, 1<<i))
-		}
+		err = c.sound(ctx, i, to, n, size)
 	}
 	if !segment.IsDamage(err) {
 		return err
 	}
 	switch damage := c.sound(ctx, i, from, n, size); {
 	case damage == nil:
-		return fmt.Errorf("%w: it was damaged on the way, repeat it", err)
+		err = fmt.Errorf("%w: it was damaged on the way, repeat it", err)
+		if size > inMemory { // and written: with the right size, nobody would miss what is sound
+			err = errors.Join(err, c.deleteKey(ctx, to, 1<<i))
+		}
+		return err
 	case !segment.IsDamage(damage):
 		return damage
 	case kept:

@@ -130,7 +130,10 @@ func (s fileState) goesOn(f io.ReaderAt) bool {
 	}
 	b := make([]byte, s.TailLen)
 	_, err := f.ReadAt(b, s.Pos-int64(s.TailLen))
-	return (err == nil || errors.Is(err, io.EOF)) && sumOf(b) == s.Tail
+	if err != nil && !errors.Is(err, io.EOF) {
+		return true // which shows when it is read
+	}
+	return sumOf(b) == s.Tail
 }
 
 // refreshPrint tells whether the file still begins as it did, and has the fingerprint cover more of it.
@@ -263,8 +266,6 @@ type path struct {
 	cur  *file  // nil: there is none
 	told string // the last trouble with it
 
-	others os.FileInfo // a file that is behind it, and was rotated away from another path
-
 	since   time.Time       // when the last file that is known of it was modified; zero: there was none before cur
 	ignored map[string]bool // files beside it that were told and are not read
 }
@@ -325,7 +326,7 @@ func (r *reader) follow(ctx context.Context) error {
 				return err
 			}
 			if !fl.gone.IsZero() {
-				unread[fl.from], last[fl.from] = m, max(last[fl.from], fl.last.Time())
+				unread[fl.from], last[fl.from] = m && fl.behind, max(last[fl.from], fl.last.Time())
 			}
 			more = more || m
 		}
@@ -405,7 +406,7 @@ func (r *reader) look(ctx context.Context) error {
 		// It may have been renamed back.
 		if i := slices.IndexFunc(r.files, func(fl *file) bool { return fl.path == p.name && os.SameFile(fl.info, info) }); i >= 0 {
 			p.cur = r.files[i]
-			p.cur.gone, p.cur.name = time.Time{}, ""
+			p.cur.gone, p.cur.name, p.cur.copied = time.Time{}, "", false
 			continue
 		}
 		if !info.Mode().IsRegular() {
@@ -470,8 +471,7 @@ func (r *reader) readMore(ctx context.Context, fl *file) (bool, error) {
 	}
 	if why != "" {
 		if fl.copied { // another one was copied over it: it is looked for when that is truncated
-			r.cfg.Logger.Warn("a copy of a followed file was overwritten", "file", fl.name, "position", fl.pos, "why", why)
-			r.drop(fl)
+			r.dropCopy(fl)
 			return false, nil
 		}
 		if r.restart(fl, fl.state(), why) {

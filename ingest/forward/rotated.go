@@ -151,25 +151,35 @@ type neighbor struct {
 
 // another tells whether the file behind a path was rotated away from another one, as app.log.1 from app.log where app.log* was named: then it is read as that.
 func (r *reader) another(p *path, info os.FileInfo) bool {
-	if p.others != nil && os.SameFile(p.others, info) {
-		return true
-	}
-	is := slices.ContainsFunc(r.files, func(fl *file) bool { return fl.from != p && !fl.gone.IsZero() && os.SameFile(fl.info, info) }) ||
-		slices.ContainsFunc(r.rotated, func(o *rotated) bool { return o.Path != p.name && o.info != nil && os.SameFile(o.info, info) })
-	if !is && len(r.idle) > 0 { // or it is about to be found
-		if fl, err := openFile(p.name, p.name); err == nil {
-			followed := func(name string) bool {
-				return name != p.name && slices.ContainsFunc(r.paths, func(q *path) bool { return q.name == name })
-			}
-			mine := slices.ContainsFunc(r.idle, func(s fileState) bool { return s.Path == p.name && s.is(fl) })
-			is = !mine && slices.ContainsFunc(r.idle, func(s fileState) bool { return followed(s.Path) && s.is(fl) })
-			fl.f.Close() // read only: nothing can be lost
+	for _, fl := range r.files {
+		if fl.from == p || !os.SameFile(fl.info, info) {
+			continue
+		}
+		if !fl.gone.IsZero() {
+			return true
+		}
+		if now, err := os.Stat(fl.from.name); err != nil || !os.SameFile(now, info) {
+			return true // it was rotated a moment ago
 		}
 	}
-	if is {
-		p.others = info
+	// A number alone tells nothing of a file that is not open: it may be that of a new one.
+	follows := func(name string) bool {
+		return name != p.name && slices.ContainsFunc(r.paths, func(q *path) bool { return q.name == name })
 	}
-	return is
+	if !slices.ContainsFunc(r.rotated, func(o *rotated) bool { return follows(o.Path) }) && !slices.ContainsFunc(r.idle, func(s fileState) bool { return follows(s.Path) }) {
+		return false
+	}
+	fl, err := openFile(p.name, p.name)
+	if err != nil {
+		return false // which shows when it is opened
+	}
+	defer fl.f.Close() // read only: nothing can be lost
+	known := func(s fileState) bool { return s.PrintLen > 0 && fl.info.Size() >= s.Pos && s.is(fl) }
+	if slices.ContainsFunc(r.idle, func(s fileState) bool { return s.Path == p.name && known(s) }) {
+		return false
+	}
+	return slices.ContainsFunc(r.rotated, func(o *rotated) bool { return follows(o.Path) && known(o.fileState) }) ||
+		slices.ContainsFunc(r.idle, func(s fileState) bool { return follows(s.Path) && known(s) })
 }
 
 // missed opens what was rotated away from a path before it was ever read under it.
@@ -252,15 +262,20 @@ func (r *reader) followed(info os.FileInfo) bool {
 	return slices.ContainsFunc(r.files, func(fl *file) bool { return os.SameFile(fl.info, info) })
 }
 
+// ignore has a file beside a followed one not looked at again.
+func (p *path) ignore(name string) {
+	if p.ignored == nil || len(p.ignored) >= maxDir {
+		p.ignored = map[string]bool{}
+	}
+	p.ignored[name] = true
+}
+
 // uncertain tells and counts, once, a file whose records may be missing.
 func (r *reader) uncertain(p *path, name, what string, err error) {
 	if p.ignored[name] {
 		return
 	}
-	if p.ignored == nil || len(p.ignored) >= maxDir {
-		p.ignored = map[string]bool{}
-	}
-	p.ignored[name] = true
+	p.ignore(name)
 	r.meters.missed.add(1)
 	if err != nil {
 		r.cfg.Logger.Warn(what, "file", name, "err", err)
@@ -351,7 +366,7 @@ func (r *reader) readCopy(p *path, s fileState) bool {
 	}
 	for _, fl := range slices.Clone(r.files) { // one copy may have been written over another
 		if fl.copied && fl.from == p && !fl.state().is(fl) {
-			r.drop(fl)
+			r.dropCopy(fl)
 		}
 	}
 	all, _ := p.neighbors() // what is not found is told
@@ -373,6 +388,15 @@ func (r *reader) readCopy(p *path, s fileState) bool {
 		return true
 	}
 	return false
+}
+
+// dropCopy gives up a copy that another one was written over.
+func (r *reader) dropCopy(fl *file) {
+	if fl.behind || fl.size < 0 {
+		r.meters.missed.add(1)
+	}
+	r.cfg.Logger.Warn("a copy of a followed file was overwritten", "file", fl.name, "position", fl.pos, "read to its end", !fl.behind && fl.size >= 0)
+	r.drop(fl)
 }
 
 // keep remembers a rotated file, and forgets the oldest of too many.
@@ -409,6 +433,7 @@ func (r *reader) recheck() {
 			}
 			if time.Since(time.UnixMilli(o.Gone)) > r.wait.keep {
 				r.forget(o, "it was rotated away long ago")
+				p.ignore(o.name) // it was read
 				continue
 			}
 			info, err := os.Lstat(o.name)

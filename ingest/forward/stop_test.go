@@ -128,7 +128,7 @@ func TestStopLeavesRotated(t *testing.T) {
 	}
 	close(w.p.gate)
 	w.begin()
-	waitFor(t, func() bool { return w.f.Stats().Acked+1 >= lines })
+	waitFor(t, func() bool { return w.f.Stats().Acked >= lines+1 })
 	w.end()
 	seen := map[string]int{}
 	for _, text := range texts(t, w.p.records(t)) {
