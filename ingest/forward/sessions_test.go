@@ -146,7 +146,7 @@ func TestTroubleWithTimesIsTold(t *testing.T) {
 		t.Errorf("%+v, %d lines:\n%s", s, lines, &log)
 	}
 	if !strings.Contains(log.String(), "no RFC 3339 time found") || strings.Contains(log.String(), strings.Repeat("x", showText)) ||
-		!strings.Contains(log.String(), `no time\\x00 xxx`) {
+		!strings.Contains(log.String(), `no time\x00 xxx`) {
 		t.Errorf("the record is not shown as it should be:\n%s", &log)
 	}
 	log.Reset()
