@@ -339,3 +339,25 @@ func TestRotatedInOrder(t *testing.T) {
 		}
 	}
 }
+
+// TestAnotherGoesByTheBeginning: the number of a file that has gone may be that of a new one.
+func TestAnotherGoesByTheBeginning(t *testing.T) {
+	a, b := &path{name: "a.log"}, &path{name: writeFile(t, "new\n")}
+	r := &reader{paths: []*path{a, b}}
+	fl, err := openFile(b.name, b.name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fl.f.Close()
+	for print, want := range map[string]bool{fl.print: true, sumOf([]byte("old\n")): false} {
+		s := fileState{Path: a.name, Number: fl.number, PrintLen: fl.printLen, Print: print, Pos: 4}
+		r.rotated, r.idle = []*rotated{{s, "a.log.1", fl.info}}, nil
+		if have := r.another(b, fl.info); have != want {
+			t.Errorf("a rotated one: have %v, want %v", have, want)
+		}
+		r.rotated, r.idle = nil, []fileState{s}
+		if have := r.another(b, fl.info); have != want {
+			t.Errorf("one of an earlier run: have %v, want %v", have, want)
+		}
+	}
+}
