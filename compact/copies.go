@@ -178,6 +178,19 @@ func (c *Compactor) copyObject(ctx context.Context, from int, key string, size i
 	return c.cfg.Copies[to].Put(ctx, newKey, body, size)
 }
 
+// copySound is copyObject of what o is: what arrives is sound, or is not there.
+func (c *Compactor) copySound(ctx context.Context, from int, key string, size int64, to int, newKey string, o found) error {
+	err := c.copyObject(ctx, from, key, size, to, newKey, o.check)
+	if err != nil || size <= inMemory {
+		return err
+	}
+	err = c.checkCopy(ctx, to, found{key: newKey, name: o.name, size: size, in: 1 << to})
+	if segment.IsDamage(err) { // with the right size, nobody would miss what is sound
+		err = errors.Join(err, c.deleteKey(ctx, newKey, 1<<to))
+	}
+	return err
+}
+
 // pieces reads an object in pieces of inMemory/2, and keeps the last one.
 type pieces struct {
 	at   io.ReaderAt

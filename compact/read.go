@@ -48,9 +48,9 @@ func (c *Compactor) fromCopies(ctx context.Context, s *Segment, read func(Copy) 
 				return nil
 			case ctx.Err() != nil:
 				return fmt.Errorf("read %s: %w", s.Key(), ctx.Err())
-			case segment.IsDamage(err), errors.Is(err, io.ErrUnexpectedEOF), !errors.Is(err, objstore.ErrNotFound) && c.answers(ctx, i):
-				damage = fmt.Errorf("in %s: %w", c.cfg.Copies[i].Name, err)
 			case errors.Is(err, objstore.ErrNotFound):
+			case segment.IsDamage(err), errors.Is(err, io.ErrUnexpectedEOF), c.answers(ctx, i):
+				damage = fmt.Errorf("in %s: %w", c.cfg.Copies[i].Name, err)
 			default:
 				c.leave(i, err)
 				failed = err

@@ -125,13 +125,7 @@ func (c *Compactor) repair(ctx context.Context, o found, deep bool) error {
 			c.report.copied(o.key, size, bad.Has(i))
 			continue
 		}
-		err := c.copyObject(ctx, from, o.key, size, i, o.key, o.check)
-		if err == nil && size > inMemory {
-			err = c.checkCopy(ctx, i, found{key: o.key, name: o.name, size: size, in: 1 << i})
-			if segment.IsDamage(err) { // what is damaged and has the right size would never be missed
-				err = errors.Join(err, c.deleteKey(ctx, o.key, 1<<i))
-			}
-		}
+		err := c.copySound(ctx, from, o.key, size, i, o.key, o)
 		if errors.Is(err, objstore.ErrNotFound) {
 			return nil
 		}

@@ -102,46 +102,36 @@ func (c *Compactor) move(ctx context.Context, from, to string, s *Segment) error
 }
 
 // place copies a segment to another key of the same copy, which may be the only one there is: what comes out is sound. One that is damaged already is
-// copied as it is, but never over what is there. What is there and sound is written anew, since it is kept from then on.
+// copied as it is, but never over what is there.
 func (c *Compactor) place(ctx context.Context, i int, from, to string, size int64, n segment.Name) error {
-	there, err := c.cfg.Copies[i].Stat(ctx, to)
-	vacant := errors.Is(err, objstore.ErrNotFound)
-	if err == nil {
-		err = c.sound(ctx, i, to, n, there.Size)
-	}
-	kept := err == nil
-	if !kept && !vacant && !segment.IsDamage(err) {
-		return err
-	}
-	err = nil
-	if size > inMemory { // smaller ones are checked when they are copied
+	var err error
+	if size > inMemory { // smaller ones are checked before they are written
 		err = c.sound(ctx, i, from, n, size)
 	}
 	if err == nil {
-		err = c.copyObject(ctx, i, from, size, i, to, found{name: &n}.check)
-	}
-	if err == nil && size > inMemory {
-		err = c.sound(ctx, i, to, n, size)
+		err = c.copySound(ctx, i, from, size, i, to, found{name: &n})
 	}
 	if !segment.IsDamage(err) {
 		return err
 	}
 	switch damage := c.sound(ctx, i, from, n, size); {
 	case damage == nil:
-		err = fmt.Errorf("%w: it was damaged on the way, repeat it", err)
-		if size > inMemory { // and written: with the right size, nobody would miss what is sound
-			err = errors.Join(err, c.deleteKey(ctx, to, 1<<i))
-		}
-		return err
+		return fmt.Errorf("%w: it was damaged on the way, repeat it", err)
 	case !segment.IsDamage(damage):
 		return damage
-	case kept:
-		return nil
-	case !vacant:
-		return fmt.Errorf("%w, and so is what is at %s", damage, to)
 	}
-	c.cfg.Logger.Warn("a damaged segment is moved as it is", "key", from, "bucket", c.cfg.Copies[i].Name, "cause", err)
-	return c.copyObject(ctx, i, from, size, i, to, nil)
+	there, none := c.cfg.Copies[i].Stat(ctx, to)
+	switch {
+	case errors.Is(none, objstore.ErrNotFound):
+		c.cfg.Logger.Warn("a damaged segment is moved as it is", "key", from, "bucket", c.cfg.Copies[i].Name, "cause", err)
+		return c.copyObject(ctx, i, from, size, i, to, nil)
+	case none != nil:
+		return none
+	}
+	if damage := c.sound(ctx, i, to, n, there.Size); !segment.IsDamage(damage) {
+		return damage
+	}
+	return fmt.Errorf("%w, and so is what is at %s", err, to)
 }
 
 // Restore takes a segment back out of the trash. One that is not there any more is objstore.ErrNotFound.

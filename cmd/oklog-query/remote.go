@@ -226,14 +226,7 @@ func explainServer(err error) error {
 	case errors.Is(err, client.ErrUntrusted):
 		return fmt.Errorf("%w (--server-ca)", err)
 	}
-	p, ok := errors.AsType[*query.ParamError](err)
-	switch {
-	case ok && p.Param == "step": // it has another name here
-		if rest, local := strings.CutPrefix(err.Error(), "--step "); local {
-			return errors.New("--histogram=" + rest)
-		}
-		return fmt.Errorf("%w (--histogram)", err)
-	case ok && p.Param == "max-bytes" && !strings.Contains(err.Error(), "--max-bytes"):
+	if p, ok := errors.AsType[*query.ParamError](err); ok && p.Param == "max-bytes" {
 		return fmt.Errorf("%w (--max-bytes)", err)
 	}
 	return err

@@ -242,6 +242,12 @@ func explain(err error) error {
 	if e, ok := errors.AsType[*query.TooMuchError](err); ok {
 		return fmt.Errorf("the query would read %s or more (%d segments are in the range), and --max-bytes is %s: raise it, or ask for less with --from, --to and a longer pattern", size(e.Bytes), e.Segments, size(e.Max))
 	}
+	if p, ok := errors.AsType[*query.ParamError](err); ok && p.Param == "step" { // it has another name here
+		if rest, direct := strings.CutPrefix(err.Error(), "--step "); direct {
+			return errors.New("--histogram=" + rest)
+		}
+		return fmt.Errorf("%w (--histogram)", err)
+	}
 	if errors.Is(err, stream.ErrUnavailable) {
 		return fmt.Errorf("%w: repeat it, or leave out --nats (or say --nats '') to search what is flushed", err)
 	}

@@ -193,3 +193,11 @@ func (r *repeated) Read(b []byte) (int, error) {
 	r.left -= n
 	return n, nil
 }
+
+// TestBulkOfTinyBatches: memory for batches is there from the beginning, so there cannot be too many.
+func TestBulkOfTinyBatches(t *testing.T) {
+	cfg := Config{Topic: "web", Mode: Bulk, Inputs: Inputs{Stdin: io.LimitReader(endless{"x\n"}, 2)}, Limits: Limits{Batch: 1}}
+	if err := cfg.Check(); err == nil || !strings.Contains(err.Error(), "raise --batch-size") {
+		t.Errorf("have error %v", err)
+	}
+}

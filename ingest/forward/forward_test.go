@@ -8,8 +8,10 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -858,5 +860,52 @@ func TestCompressedInput(t *testing.T) {
 	run(t, Config{Inputs: Inputs{Files: []string{writeFile(t, "\x1f\x8b\x08 and so on\n"), writeFile(t, "text\n")}}, Publisher: p, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	if len(p.records(t)) != 2 || strings.Count(log.String(), "zcat") != 1 {
 		t.Errorf("%d records:\n%s", len(p.records(t)), &log)
+	}
+}
+
+// TestInputDoesNotOpen has an input that is no file and cannot be read.
+func TestInputDoesNotOpen(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("sockets are no files there")
+	}
+	dir, err := os.MkdirTemp("", "oklog") // a socket's path is short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	name := filepath.Join(dir, "socket")
+	l, err := net.Listen("unix", name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for _, follow := range []bool{false, true} {
+		cfg := Config{Publisher: newRecorder(), Inputs: Inputs{Files: []string{name}, Follow: follow}}
+		if follow {
+			cfg.Inputs.StateDir = t.TempDir()
+		}
+		f := quick(t, cfg)
+		ended := make(chan error, 1)
+		go func() { _, err := f.Run(t.Context()); ended <- err }()
+		if err := endsWithin(t, ended, 20*time.Second); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("follow %v: have error %v", follow, err)
+		}
+	}
+}
+
+// TestJournalIsFullOfFiles: so many batches that the next start would refuse the folder are never there.
+func TestJournalIsFullOfFiles(t *testing.T) {
+	j := &journal{entries: make([]*entry, maxWaiting)}
+	if !j.full(1 << 60) {
+		t.Error("another file is let in")
+	}
+	j.entries = j.entries[1:]
+	if j.full(1 << 60) {
+		t.Error("it is full already")
+	}
+	o := &outbox{full: Block, bound: 1 << 60}
+	o.queue.waiting, o.queue.bytes = make([]*message, maxWaiting), 1
+	if ok, err := o.tryPut(&message{}); ok || err != nil {
+		t.Errorf("another message is let in: %v", err)
 	}
 }

@@ -111,13 +111,13 @@ func (p *path) place() (dir, base string) {
 		}
 		p.real = to
 	}
-	return filepath.Split(filepath.Clean(cmp.Or(p.real, p.name)))
+	at := cmp.Or(p.real, p.name)
+	return filepath.Dir(at), filepath.Base(at)
 }
 
 // neighbors are the regular files where those of a path are rotated, oldest first.
 func (p *path) neighbors() (all []neighbor, err error) {
 	dir, base := p.place()
-	dir = cmp.Or(filepath.Clean(dir), ".")
 	d, err := os.Open(dir)
 	if err != nil {
 		return nil, err
@@ -242,18 +242,18 @@ func (r *reader) readMissed(p *path, n neighbor) error {
 	if err := r.begin(fl, fileState{Path: p.name}); err != nil {
 		return err
 	}
-	fl.from, fl.gone, fl.name = p, time.Now(), n.name
-	fl.since = fl.gone
-	r.readFirst(p)
+	r.readFirst(p, fl, n.name)
 	r.cfg.Logger.Info("reading a file that was rotated away before it was seen", "file", n.name)
 	return nil
 }
 
-// readFirst puts the file that was opened last before what is behind the path: it is older.
-func (r *reader) readFirst(p *path) {
+// readFirst has the file that was opened last, and found under another name, read as one that was rotated away from a path: before what is behind that.
+func (r *reader) readFirst(p *path, fl *file, name string) {
+	fl.from, fl.gone, fl.name = p, time.Now(), name
+	fl.since = fl.gone
 	last := len(r.files) - 1
 	if i := slices.Index(r.files, p.cur); i >= 0 && i < last {
-		r.files = slices.Insert(r.files[:last], i, r.files[last])
+		r.files = slices.Insert(r.files[:last], i, fl)
 	}
 }
 
@@ -331,9 +331,7 @@ func (r *reader) reopen(p *path, fl *file, s fileState, name string) {
 		r.uncertain(p, name, "cannot read rotated file", err)
 		return
 	}
-	fl.from, fl.gone, fl.name = p, time.Now(), name
-	fl.since = fl.gone
-	r.readFirst(p)
+	r.readFirst(p, fl, name)
 	if s.Gone > 0 {
 		fl.since = time.UnixMilli(s.Gone)
 	}

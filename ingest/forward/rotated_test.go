@@ -5,7 +5,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -296,13 +295,7 @@ func TestRotatedInOrder(t *testing.T) {
 	for _, down := range []bool{true, false} {
 		for _, truncated := range []bool{false, true} {
 			w := newFollowing(t)
-			var away atomic.Bool
-			w.p.refuse = func(int) error {
-				if away.Load() {
-					return errAway
-				}
-				return nil
-			}
+			away := w.awayUntil(false)
 			w.cfg.Mode = Durable
 			want := numberedLines(0, 1)
 			w.writeLines(want)
@@ -327,7 +320,7 @@ func TestRotatedInOrder(t *testing.T) {
 				w.begin()
 			}
 			away.Store(false)
-			waitFor(t, func() bool { w.p.mu.Lock(); defer w.p.mu.Unlock(); return w.f.Stats().Acked >= int64(len(want)-1) })
+			waitFor(t, func() bool { return w.f.Stats().Acked >= int64(len(want)-1) })
 			w.end()
 			if have := texts(t, w.p.records(t)); !slices.Equal(have, want) {
 				i := 0

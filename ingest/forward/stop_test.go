@@ -4,12 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"net"
-	"os"
-	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -141,60 +136,5 @@ func TestStopLeavesRotated(t *testing.T) {
 	}
 	if len(seen) != lines+2 || w.f.Stats().Missed != 0 {
 		t.Errorf("have %d texts, want %d; %d missed", len(seen), lines+2, w.f.Stats().Missed)
-	}
-}
-
-// TestInputDoesNotOpen has an input that is no file and cannot be read.
-func TestInputDoesNotOpen(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("sockets are no files there")
-	}
-	dir, err := os.MkdirTemp("", "oklog") // a socket's path is short
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	name := filepath.Join(dir, "socket")
-	l, err := net.Listen("unix", name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	for _, follow := range []bool{false, true} {
-		cfg := Config{Publisher: newRecorder(), Inputs: Inputs{Files: []string{name}, Follow: follow}}
-		if follow {
-			cfg.Inputs.StateDir = t.TempDir()
-		}
-		f := quick(t, cfg)
-		ended := make(chan error, 1)
-		go func() { _, err := f.Run(t.Context()); ended <- err }()
-		if err := endsWithin(t, ended, 20*time.Second); err == nil || !strings.Contains(err.Error(), name) {
-			t.Errorf("follow %v: have error %v", follow, err)
-		}
-	}
-}
-
-// TestJournalIsFullOfFiles: so many batches that the next start would refuse the folder are never there.
-func TestJournalIsFullOfFiles(t *testing.T) {
-	j := &journal{entries: make([]*entry, maxWaiting)}
-	if !j.full(1 << 60) {
-		t.Error("another file is let in")
-	}
-	j.entries = j.entries[1:]
-	if j.full(1 << 60) {
-		t.Error("it is full already")
-	}
-	o := &outbox{full: Block, bound: 1 << 60}
-	o.queue.waiting, o.queue.bytes = make([]*message, maxWaiting), 1
-	if ok, err := o.tryPut(&message{}); ok || err != nil {
-		t.Errorf("another message is let in: %v", err)
-	}
-}
-
-// TestBulkOfTinyBatches: memory for batches is there from the beginning, so there cannot be too many.
-func TestBulkOfTinyBatches(t *testing.T) {
-	cfg := Config{Topic: "web", Mode: Bulk, Inputs: Inputs{Stdin: io.LimitReader(endless{"x\n"}, 2)}, Limits: Limits{Batch: 1}}
-	if err := cfg.Check(); err == nil || !strings.Contains(err.Error(), "raise --batch-size") {
-		t.Errorf("have error %v", err)
 	}
 }

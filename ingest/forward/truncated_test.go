@@ -27,6 +27,28 @@ func (w *following) copyTruncate() {
 	}
 }
 
+// awayUntil has the broker refuse everything until the switch that it returns is off.
+func (w *following) awayUntil(away bool) *atomic.Bool {
+	is := new(atomic.Bool)
+	is.Store(away)
+	w.p.refuse = func(int) error {
+		if is.Load() {
+			return errAway
+		}
+		return nil
+	}
+	return is
+}
+
+// ends stops the forwarder, which has missed nothing.
+func (w *following) ends() {
+	w.t.Helper()
+	w.end()
+	if s := w.f.Stats(); s.Missed != 0 {
+		w.t.Errorf("%+v:\n%s", s, w.log.String())
+	}
+}
+
 func numberedLines(from, to int) (all []string) {
 	for i := from; i < to; i++ {
 		all = append(all, fmt.Sprintf("line %06d of the log", i))
@@ -66,10 +88,7 @@ func TestTruncatedWhileDown(t *testing.T) {
 					}
 					w.begin()
 					w.await(want...)
-					w.end()
-					if s := w.f.Stats(); s.Missed != 0 {
-						t.Errorf("%+v:\n%s", s, w.log.String())
-					}
+					w.ends()
 					w.begin() // and nothing is read again
 					w.write(w.name, "more\n")
 					w.await(append(want, "more")...)
@@ -83,14 +102,7 @@ func TestTruncatedWhileDown(t *testing.T) {
 // TestTruncatedWhileBlocked truncates a file, more than once, while reading waits for the broker.
 func TestTruncatedWhileBlocked(t *testing.T) {
 	w := newFollowing(t)
-	var away atomic.Bool
-	away.Store(true)
-	w.p.refuse = func(int) error {
-		if away.Load() {
-			return errAway
-		}
-		return nil
-	}
+	away := w.awayUntil(true)
 	w.cfg.Mode = Durable
 	want := numberedLines(0, 1)
 	w.writeLines(want)
@@ -109,10 +121,7 @@ func TestTruncatedWhileBlocked(t *testing.T) {
 	want = append(want, "after")
 	away.Store(false)
 	w.await(want...)
-	w.end()
-	if s := w.f.Stats(); s.Missed != 0 {
-		t.Errorf("%+v:\n%s", s, w.log.String())
-	}
+	w.ends()
 }
 
 // TestTruncatedAgainAndAgain truncates a file that is read as it grows.
@@ -131,10 +140,7 @@ func TestTruncatedAgainAndAgain(t *testing.T) {
 	w.begin()
 	w.write(w.name, "more\n")
 	w.await(append(want, "more")...)
-	w.end()
-	if s := w.f.Stats(); s.Missed != 0 {
-		t.Errorf("%+v:\n%s", s, w.log.String())
-	}
+	w.ends()
 }
 
 // TestRotatedBehindALink follows a symbolic link, as Kubernetes has them: the files are rotated where it leads.
@@ -179,11 +185,8 @@ func TestRotatedBehindALink(t *testing.T) {
 					close(w.p.gate)
 				}
 				w.await("one", "two", "three", "four")
-				w.end()
+				w.ends()
 				w.p.wg.Wait()
-				if s := w.f.Stats(); s.Missed != 0 {
-					t.Errorf("%+v:\n%s", s, w.log.String())
-				}
 			})
 		}
 	}
@@ -198,13 +201,7 @@ func TestTruncatedBeginsTheSame(t *testing.T) {
 		for _, lines := range []int{1, 500} {
 			t.Run(fmt.Sprint(down, lines), func(t *testing.T) {
 				w := newFollowing(t)
-				var away atomic.Bool
-				w.p.refuse = func(int) error {
-					if away.Load() {
-						return errAway
-					}
-					return nil
-				}
+				away := w.awayUntil(false)
 				w.cfg.Mode = Durable
 				w.write(w.name, banner)
 				want := append(split(banner), numberedLines(0, 100)...)
@@ -229,10 +226,7 @@ func TestTruncatedBeginsTheSame(t *testing.T) {
 				}
 				away.Store(false)
 				w.await(want...)
-				w.end()
-				if s := w.f.Stats(); s.Missed != 0 {
-					t.Errorf("%+v:\n%s", s, w.log.String())
-				}
+				w.ends()
 			})
 		}
 	}
@@ -270,10 +264,7 @@ func TestTruncatedThenReplaced(t *testing.T) {
 				}
 				w.begin()
 				w.await(want...)
-				w.end()
-				if s := w.f.Stats(); s.Missed != 0 {
-					t.Errorf("%+v:\n%s", s, w.log.String())
-				}
+				w.ends()
 			})
 		}
 	}
@@ -340,10 +331,7 @@ func TestLinkLeadsOn(t *testing.T) {
 			lead(names[2])
 			w.begin()
 			w.await("one", "two", "three", "four")
-			w.end()
-			if s := w.f.Stats(); s.Missed != 0 {
-				t.Errorf("%+v:\n%s", s, w.log.String())
-			}
+			w.ends()
 		})
 	}
 }
