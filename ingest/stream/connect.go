@@ -192,6 +192,7 @@ func (s *Stream) checkServer(ctx context.Context) error {
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
 		hint = "JetStream is not enabled for this account: enable it in the server's configuration, or use other credentials (--nats-creds)"
 	default:
+		err = fmt.Errorf("%w: %w", ErrUnavailable, err) // it may have been killed a moment ago: who waits for it goes on
 		hint = "JetStream does not answer: does its cluster have a leader, and may this user publish to $JS.API.>?"
 		if last := s.lastAsync.Load(); last != nil {
 			hint += " The server said: " + *last

@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
+
 	"oklog/ingest/stream/embedded"
 )
 
@@ -93,6 +95,27 @@ func TestConnectErrors(t *testing.T) {
 				t.Errorf("more than a line, or a password in: %v", err)
 			}
 		})
+	}
+}
+
+// JetStream that does not answer may do so later, as when the server was killed a moment ago: who waits for it goes on.
+func TestConnectUnanswered(t *testing.T) {
+	srv, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoSigs: true,
+		Users: []*server.User{{Username: "u", Password: "p", Permissions: &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{"$JS.API.>"}}}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv.Start()
+	defer srv.WaitForShutdown()
+	defer srv.Shutdown()
+	if !srv.ReadyForConnections(time.Minute) {
+		t.Fatal("the server does not start")
+	}
+	_, err = Connect(testContext(t), Config{URL: srv.ClientURL(), Auth: Auth{User: "u", Password: "p"}})
+	if !errors.Is(err, ErrConnect) || !Retryable(err) || !strings.Contains(err.Error(), "JetStream does not answer") || !strings.Contains(err.Error(), "$JS.API") {
+		t.Errorf("have error %v", err)
 	}
 }
 
